@@ -32,7 +32,7 @@ func TestAppend(t *testing.T) {
 		},
 		"invalid UTF-8": {
 			problem.Details{Status: 400, Detail: "\xff"},
-			`{"type":"about:blank","title":"Bad Request","status":400,"detail":"` + "\\ufffd" + `"}`,
+			"{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\"detail\":\"\ufffd\"}",
 		},
 	} {
 		got := string(problem.Append(nil, test.details))
