@@ -1,0 +1,191 @@
+package kafkatest
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tidemill/tidemill/internal/broker"
+)
+
+// clusterID is any uuid in Kafka's base64 form.
+const clusterID = "dGlkZW1pbGwta2Fma2EtMQ"
+
+// RealOwn starts a real Kafka that only this test uses.
+func RealOwn(t testing.TB, o Options) *Process {
+	t.Helper()
+	if reason := missing(); reason != "" {
+		skip(t, reason)
+	}
+	p := &Process{Broker: Broker{kind: KindReal, own: t.TempDir()}}
+	if o.TLS {
+		p.Certificates = NewCertificates(t)
+	}
+	if err := p.prepareReal(o); err != nil {
+		t.Fatalf("kafkatest: %v", err)
+	}
+	p.Start(t)
+	t.Cleanup(p.kill)
+	return p
+}
+
+// prepareReal writes the broker's configuration and formats its storage.
+func (p *Process) prepareReal(o Options) error {
+	jars, err := libs()
+	if err != nil {
+		return err
+	}
+	ports, err := freePorts(2)
+	if err != nil {
+		return err
+	}
+	p.addr = fmt.Sprintf("127.0.0.1:%d", ports[0])
+	if err := p.clientOptions(o); err != nil {
+		return err
+	}
+	properties := p.properties(o, ports[1])
+	var text strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(properties)) {
+		fmt.Fprintf(&text, "%s=%s\n", k, properties[k])
+	}
+	conf, logging := filepath.Join(p.own, "server.properties"), filepath.Join(p.own, "log4j2.properties")
+	if err := os.WriteFile(conf, []byte(text.String()), 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(logging, []byte(log4j), 0o644); err != nil {
+		return err
+	}
+	p.logFile = filepath.Join(p.own, "broker.log")
+	java := []string{"-Dlog4j2.configurationFile=" + logging, "-cp", filepath.Join(jars, "*")}
+	format := append(slices.Clone(java), "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", clusterID, "-c", conf)
+	for _, u := range o.Users {
+		if strings.HasPrefix(u.Mechanism, "SCRAM") {
+			format = append(format, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", u.Mechanism, u.Name, u.Password))
+		}
+	}
+	if out, err := exec.Command("java", format...).CombinedOutput(); err != nil {
+		return fmt.Errorf("formatting Kafka's storage: %w\n%s", err, out)
+	}
+	p.command = func() *exec.Cmd {
+		return exec.Command("java", slices.Concat([]string{"-Xmx512m", "-XX:+UseSerialGC"}, java, []string{"kafka.Kafka", conf})...)
+	}
+	return nil
+}
+
+const log4j = `status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d %p %c{1} %m%n
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+`
+
+func (p *Process) properties(o Options, controllerPort int) map[string]string {
+	listener := "PLAINTEXT"
+	switch {
+	case o.TLS && len(o.Users) > 0:
+		listener = "SASL_SSL"
+	case o.TLS:
+		listener = "SSL"
+	case len(o.Users) > 0:
+		listener = "SASL_PLAINTEXT"
+	}
+	properties := map[string]string{
+		"process.roles":                  "broker,controller",
+		"node.id":                        "1",
+		"controller.quorum.voters":       fmt.Sprintf("1@127.0.0.1:%d", controllerPort),
+		"listeners":                      fmt.Sprintf("CLIENT://%s,CONTROLLER://127.0.0.1:%d", p.addr, controllerPort),
+		"advertised.listeners":           "CLIENT://" + p.addr,
+		"listener.security.protocol.map": "CLIENT:" + listener + ",CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT",
+		"controller.listener.names":      "CONTROLLER",
+		"inter.broker.listener.name":     "CLIENT",
+		"log.dirs":                       filepath.Join(p.own, "data"),
+
+		"offsets.topic.num.partitions":                     "4",
+		"offsets.topic.replication.factor":                 "1",
+		"transaction.state.log.num.partitions":             "4",
+		"transaction.state.log.replication.factor":         "1",
+		"transaction.state.log.min.isr":                    "1",
+		"share.coordinator.state.topic.replication.factor": "1",
+		"share.coordinator.state.topic.min.isr":            "1",
+		"group.initial.rebalance.delay.ms":                 "0",
+		"group.min.session.timeout.ms":                     "1000",
+		"auto.create.topics.enable":                        "false",
+		"log.cleaner.backoff.ms":                           "1000",
+		"num.network.threads":                              "2",
+		"num.io.threads":                                   "4",
+		"num.recovery.threads.per.data.dir":                "2",
+	}
+	if len(o.Users) > 0 {
+		p.internalListener(properties)
+		saslProperties(properties, o.Users)
+	}
+	if o.TLS {
+		properties["ssl.keystore.type"] = "PEM"
+		properties["ssl.keystore.location"] = p.Certificates.ServerPEM
+		properties["ssl.truststore.type"] = "PEM"
+		properties["ssl.truststore.location"] = p.Certificates.CAFile
+		if o.ClientCertificates {
+			properties["ssl.client.auth"] = "required"
+		}
+		if len(o.Users) == 0 {
+			p.internalListener(properties)
+		}
+	}
+	maps.Copy(properties, o.Properties)
+	return properties
+}
+
+// internalListener gives the broker a plain way to itself, so that it need not
+// authenticate as one of the test's users.
+func (p *Process) internalListener(properties map[string]string) {
+	ports, err := freePorts(1)
+	if err != nil {
+		return // the broker will say that it has no such listener
+	}
+	own := fmt.Sprintf(",INTERNAL://127.0.0.1:%d", ports[0])
+	properties["listeners"] += own
+	properties["advertised.listeners"] += own
+	properties["inter.broker.listener.name"] = "INTERNAL"
+}
+
+func saslProperties(properties map[string]string, users []broker.User) {
+	var plain strings.Builder
+	mechanisms := map[string]bool{}
+	for _, u := range users {
+		mechanisms[u.Mechanism] = true
+		if u.Mechanism == "PLAIN" {
+			fmt.Fprintf(&plain, " user_%s=%q", u.Name, u.Password)
+		}
+	}
+	names := slices.Sorted(maps.Keys(mechanisms))
+	properties["sasl.enabled.mechanisms"] = strings.Join(names, ",")
+	for _, m := range names {
+		module := "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+		if m == "PLAIN" {
+			module = "org.apache.kafka.common.security.plain.PlainLoginModule required" + plain.String() + ";"
+		}
+		properties["listener.name.client."+strings.ToLower(m)+".sasl.jaas.config"] = module
+	}
+}
+
+// freePorts returns ports that were free a moment ago.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
