@@ -13,6 +13,9 @@ import (
 // ErrMalformed says that a header or an offset's metadata is not what this package writes.
 var ErrMalformed = errors.New("malformed metadata")
 
+// Prefix begins the name of every header of the framework.
+const Prefix = "tidemill-"
+
 // Header names. A record without any of them is a record all the same.
 const (
 	// Command carries the id of the command that an event or a rejection follows from, as text.

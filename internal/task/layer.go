@@ -1,0 +1,129 @@
+package task
+
+import (
+	"encoding/binary"
+	"fmt"
+	"unsafe"
+
+	"github.com/tidemill/tidemill/internal/graph"
+	"github.com/tidemill/tidemill/internal/meta"
+	"github.com/tidemill/tidemill/internal/store"
+)
+
+// Layer is what a task did within one transaction: rows, changelog records, outputs and the input offsets reached.
+// After Seal it is read-only, but for the two Sent marks, which belong to whoever sends it.
+type Layer struct {
+	// Sequence is the number of the task's commit that this layer will be.
+	Sequence   uint64
+	StreamTime int64 // milliseconds, as of Seal
+	// Offsets are the next offsets to read, by source topic.
+	Offsets map[string]int64
+	// Outputs are records for topics other than changelogs, in order; Changelog are the changelog records, in order.
+	Outputs   []graph.Output
+	Changelog []graph.Output
+	// OutputsSent and ChangelogSent count what the owner of the transaction has handed to its producer.
+	OutputsSent, ChangelogSent int
+
+	rows  map[string]map[string]row // by store and key
+	size  int
+	arena arena
+}
+
+type row struct {
+	value []byte // nil: deleted
+}
+
+func newLayer(sequence uint64) *Layer {
+	return &Layer{Sequence: sequence, Offsets: map[string]int64{}, rows: map[string]map[string]row{}}
+}
+
+// Dirty tells whether there is anything that needs a commit. Local rows alone (a sweep) wait for one.
+func (l *Layer) Dirty() bool {
+	return len(l.Offsets) > 0 || len(l.Outputs) > 0 || len(l.Changelog) > 0
+}
+
+// Size returns the bytes that the layer's rows and records hold, roughly.
+func (l *Layer) Size() int { return l.size }
+
+func (l *Layer) advance(topic string, next int64) {
+	if topic != "" {
+		l.Offsets[topic] = next
+	}
+}
+
+// Write puts the layer's rows into a batch for the store.
+func (l *Layer) Write(batch *store.Batch) {
+	for name, rows := range l.rows {
+		for key, r := range rows {
+			if r.value == nil {
+				batch.Delete(name, unsafeBytes(key))
+			} else {
+				batch.Put(name, unsafeBytes(key), r.value)
+			}
+		}
+	}
+}
+
+// arena hands out memory in chunks, which live as long as the layer: a value is written once and then shared by the row,
+// its changelog record and the store's batch.
+type arena struct {
+	chunk   []byte
+	headers []graph.Header
+}
+
+const chunkSize = 32 << 10
+
+func (a *arena) take(n int) []byte {
+	if a.chunk == nil || n > cap(a.chunk)-len(a.chunk) {
+		if n > chunkSize/4 {
+			return make([]byte, n)
+		}
+		a.chunk = make([]byte, 0, chunkSize)
+	}
+	start := len(a.chunk)
+	a.chunk = a.chunk[:start+n]
+	return a.chunk[start : start+n : start+n]
+}
+
+// header returns a list of one header, cut from a longer one.
+func (a *arena) header(key string, value []byte) []graph.Header {
+	if len(a.headers) == cap(a.headers) {
+		a.headers = make([]graph.Header, 0, 256)
+	}
+	a.headers = append(a.headers, graph.Header{Key: key, Value: value})
+	n := len(a.headers)
+	return a.headers[n-1 : n : n]
+}
+
+func (a *arena) copy(data []byte) []byte {
+	if data == nil {
+		return nil
+	}
+	own := a.take(len(data))
+	copy(own, data)
+	return own
+}
+
+// unsafeString views arena bytes as a string. The arena never changes bytes that it has handed out.
+func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// unsafeBytes views a row's key as bytes, for reading only.
+func unsafeBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+// AppendChangelog appends the changelog header's value: uvarint commit sequence, then the store's own bytes.
+func AppendChangelog(dst []byte, sequence uint64, extra []byte) []byte {
+	dst = binary.AppendUvarint(dst, sequence)
+	return append(dst, extra...)
+}
+
+// ParseChangelog reads what AppendChangelog wrote. extra is nil if the operator wrote none.
+func ParseChangelog(data []byte) (sequence uint64, extra []byte, err error) {
+	sequence, n := binary.Uvarint(data)
+	if n <= 0 {
+		return 0, nil, fmt.Errorf("%w: changelog header", meta.ErrMalformed)
+	}
+	if n == len(data) {
+		return sequence, nil, nil
+	}
+	return sequence, data[n:], nil
+}

@@ -1,0 +1,110 @@
+package topology
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/tidemill/tidemill/internal/graph"
+	"github.com/tidemill/tidemill/internal/meta"
+)
+
+// errSeenRow says that a row of remembered commands is not what this package writes.
+var errSeenRow = errors.New("malformed row of remembered commands")
+
+// A command's id is remembered by the changelog record that it caused: the id and its fingerprint ride in that record's
+// header, and the rows below are derived from it, live as in a restore. So that no id is lost when a key's records are
+// compacted, the changelog has min.compaction.lag.ms set to the horizon. This costs no record of its own.
+
+// seenCommands are the command ids that a task has applied: rows id → fingerprint, timestamp.
+type seenCommands struct {
+	rows    graph.State
+	horizon int64 // milliseconds
+	cursor  []byte
+	scratch []byte
+}
+
+type fingerprint [8]byte
+
+// seenRow is fingerprint and big-endian timestamp.
+const seenRow = 16
+
+// fingerprintOf tells two bodies under one id apart: the commander's header, or the record's own bytes.
+func fingerprintOf(ctx *graph.Context) (f fingerprint) {
+	if header := ctx.HeaderValue(meta.Fingerprint); len(header) >= len(f) {
+		copy(f[:], header)
+		return f
+	}
+	sum := sha256.Sum256(ctx.RawValue)
+	copy(f[:], sum[:])
+	return f
+}
+
+// find returns the fingerprint under which an id was seen within the horizon before now.
+func (s *seenCommands) find(now int64, id string) (first fingerprint, known bool, err error) {
+	s.scratch = append(s.scratch[:0], id...)
+	row, found, err := s.rows.Get(s.scratch)
+	if err != nil || !found {
+		return first, false, err
+	}
+	if len(row) != seenRow {
+		return first, false, fmt.Errorf("%w: %d bytes for id %q", errSeenRow, len(row), id)
+	}
+	if now-int64(binary.BigEndian.Uint64(row[8:])) >= s.horizon {
+		return first, false, nil
+	}
+	copy(first[:], row)
+	return first, true, nil
+}
+
+// appendSeen appends what a changelog record's header carries: fingerprint, then the id.
+func appendSeen(dst []byte, id string, f fingerprint) []byte {
+	dst = append(dst, f[:]...)
+	return append(dst, id...)
+}
+
+// deriveSeen returns the Store.Derive of a decider's store.
+func deriveSeen(store string) func(key, value, extra []byte, timestamp int64, put func(string, []byte, []byte)) {
+	return func(_, _, extra []byte, timestamp int64, put func(string, []byte, []byte)) {
+		if len(extra) <= len(fingerprint{}) {
+			return
+		}
+		var row [seenRow]byte
+		copy(row[:], extra[:8])
+		binary.BigEndian.PutUint64(row[8:], uint64(timestamp))
+		put(store, extra[8:], row[:])
+	}
+}
+
+const (
+	// sweepInterval is how often expired ids are looked for, in milliseconds.
+	sweepInterval = 1000
+	// sweepRows is how many rows one look goes through: a task remembers what it has to in any case, and a pass over a
+	// million rows is done in a few minutes.
+	sweepRows = 4096
+)
+
+// sweep removes some ids that lie behind the horizon. Whether and when it runs changes no outcome: find looks at the time.
+func (s *seenCommands) sweep(ctx *graph.Context, _ int64) error {
+	rows := s.rows.Range(s.cursor, nil, false)
+	defer rows.Close()
+	var expired [][]byte
+	n := 0
+	for ; n < sweepRows && rows.Next(); n++ {
+		if value := rows.Value(); len(value) == seenRow && ctx.StreamTime-int64(binary.BigEndian.Uint64(value[8:])) >= s.horizon {
+			expired = append(expired, append([]byte(nil), rows.Key()...))
+		}
+		s.cursor = append(s.cursor[:0], rows.Key()...)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	if n < sweepRows {
+		s.cursor = nil
+	}
+	for _, id := range expired {
+		s.rows.Put(id, nil, nil)
+	}
+	return nil
+}
