@@ -1,0 +1,386 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lovoo/goka/storage"
+	"github.com/tidemill/tidemill/internal/store"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// viewHeartbeat is how stale the checkpoint of an idle partition may get before it is written again with a newer time.
+const viewHeartbeat = 10 * time.Minute
+
+// viewBatch is what goka carries as one message: consecutive records of a partition and the offset after them. Without
+// records it only moves the position on.
+type viewBatch struct {
+	records []*kgo.Record
+	next    int64 // the offset after the batch: of its last record or marker, plus 1
+}
+
+// viewEngine lets an interface sit in an atomic pointer.
+type viewEngine struct{ store.Engine }
+
+// viewPartition is the local copy of one partition: the storage that goka drives and the place that readers read.
+// Unless a field says otherwise it belongs to the goroutine in which goka loads the partition.
+type viewPartition struct {
+	view   *View
+	number int32
+	dir    string
+
+	batch     *store.Batch
+	session   *viewSession // set before goka starts, cleared after it ends
+	sink      *viewSink    // what goka consumes from now
+	oldest    int64        // the log's first offset when loading began
+	levelAt   time.Time    // when the copy was last known to hold all that the log had
+	writtenAt time.Time    // the time in the checkpoint last written
+	broken    bool         // the engine failed; it must be opened anew
+
+	engine   atomic.Pointer[viewEngine] // nil while closed
+	ready    atomic.Bool                // restored; readers may read
+	epoch    atomic.Uint64              // grows whenever rows begin to vanish for a rebuild
+	position atomic.Int64               // every changelog record below it is applied and readable
+	start    atomic.Int64               // the position when this restore began
+	target   atomic.Int64               // the last stable offset when loading began
+	stable   atomic.Int64               // the last stable offset as last seen
+	moved    atomic.Int64               // monotonic-ish nanoseconds of the last progress, for the stall watch
+	applied  atomic.Uint64              // records applied since the view was made
+	rebuilds atomic.Uint64
+	damaged  atomic.Bool // a reader found the engine corrupt
+
+	mu      sync.Mutex
+	waiters []viewWaiter // guarded by mu
+	waiting atomic.Int32 // len(waiters), so that advancing without waiters takes no lock
+}
+
+// viewWaiter is someone waiting for a position.
+type viewWaiter struct {
+	position int64
+	reached  chan struct{}
+}
+
+func newViewPartition(v *View, number int32, dir string) *viewPartition {
+	return &viewPartition{view: v, number: number, dir: dir, batch: store.NewBatch()}
+}
+
+// open opens the store. A corrupt one is destroyed: it is a copy, and the changelog has the original.
+func (p *viewPartition) open() error {
+	if p.engine.Load() != nil {
+		return nil
+	}
+	engine, err := p.view.config.Open(p.dir)
+	if errors.Is(err, store.ErrCorrupt) {
+		p.view.log.Error("the local copy is corrupt; it is removed and rebuilt from the changelog", "partition", p.number, "error", err)
+		if err := p.view.config.Destroy(p.dir); err != nil {
+			return err
+		}
+		p.rebuilds.Add(1)
+		engine, err = p.view.config.Open(p.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("opening the local copy of partition %d: %w", p.number, err)
+	}
+	p.engine.Store(&viewEngine{engine})
+	p.broken = false
+	return nil
+}
+
+// close closes the store, having noted in it how fresh it is.
+func (p *viewPartition) close() error {
+	p.ready.Store(false)
+	engine := p.engine.Swap(nil)
+	if engine == nil {
+		return nil
+	}
+	var err error
+	if !p.broken && p.levelAt.After(p.writtenAt) && p.session != nil {
+		p.batch.Reset()
+		p.batch.SetCheckpoint(p.checkpoint(p.position.Load()))
+		err = engine.Apply(p.batch)
+	}
+	return errors.Join(err, engine.Close())
+}
+
+// resume decides where to go on: at the checkpoint, if the local copy can be believed, or else from the beginning with an
+// empty copy. It returns the offset to go on from.
+func (p *viewPartition) resume() (int64, error) {
+	if p.broken || p.damaged.Load() {
+		if err := p.reopen(); err != nil {
+			return 0, err
+		}
+	}
+	if err := p.open(); err != nil {
+		return 0, err
+	}
+	oldest, stable, err := p.session.bounds(p.number)
+	if err != nil {
+		return 0, err
+	}
+	engine := p.engine.Load()
+	checkpoint, found := engine.Checkpoint(p.view.config.Topic)
+	reason := p.distrust(checkpoint, found, oldest, stable)
+	if reason != "" {
+		if found {
+			p.view.log.Warn("the local copy cannot be believed; it is rebuilt from the changelog", "partition", p.number,
+				"reason", reason, "checkpoint", checkpoint.Offset, "oldest", oldest, "stable", stable)
+		}
+		if err := p.discard(engine, oldest, found); err != nil {
+			return 0, err
+		}
+		checkpoint.Offset = oldest
+	} else if p.levelAt.IsZero() {
+		p.levelAt = time.UnixMilli(checkpoint.WrittenAt)
+	}
+	p.oldest = oldest
+	p.target.Store(stable)
+	p.observe(stable)
+	if !p.ready.Load() {
+		p.start.Store(checkpoint.Offset)
+	}
+	p.advance(checkpoint.Offset)
+	return checkpoint.Offset, nil
+}
+
+// distrust returns why the local copy must not be believed, or "".
+func (p *viewPartition) distrust(checkpoint store.Checkpoint, found bool, oldest, stable int64) string {
+	switch age := p.view.config.Now().Sub(time.UnixMilli(checkpoint.WrittenAt)); {
+	case !found:
+		return "there is no checkpoint"
+	case checkpoint.Partition != p.number:
+		return fmt.Sprintf("it is a copy of partition %d", checkpoint.Partition)
+	case checkpoint.TopicID != p.session.topic.id:
+		return "the topic was created anew since"
+	case checkpoint.Offset < oldest:
+		return "the log begins after the checkpoint"
+	case checkpoint.Offset > stable:
+		return "it is ahead of the log"
+	case age > p.session.maxAge:
+		return fmt.Sprintf("it was last level with the log %v ago; tombstones since may be gone", age.Round(time.Second))
+	}
+	return ""
+}
+
+// discard empties the local copy and has it stand at the log's beginning. Readers are turned away before the first row
+// vanishes.
+func (p *viewPartition) discard(engine *viewEngine, oldest int64, held bool) error {
+	p.ready.Store(false)
+	p.epoch.Add(1)
+	if held {
+		p.rebuilds.Add(1)
+	}
+	err := engine.DeleteStore(p.view.config.Name, p.view.config.Topic)
+	if err == nil {
+		p.levelAt = p.view.config.Now() // what the log has let go of by now, the copy does not have either
+		p.batch.Reset()
+		p.batch.SetCheckpoint(p.checkpoint(oldest))
+		err = engine.Apply(p.batch)
+	}
+	if err != nil {
+		p.broken = true
+		return fmt.Errorf("emptying the local copy of partition %d: %w", p.number, err)
+	}
+	return nil
+}
+
+// reopen closes an engine that failed, so that it is opened with what is on the disk; a damaged one goes.
+func (p *viewPartition) reopen() error {
+	p.epoch.Add(1)
+	if engine := p.engine.Swap(nil); engine != nil {
+		if err := engine.Close(); err != nil {
+			p.view.log.Warn("closing a local copy that failed", "partition", p.number, "error", err)
+		}
+	}
+	p.broken = false
+	if p.damaged.Swap(false) {
+		p.ready.Store(false)
+		p.rebuilds.Add(1)
+		p.view.log.Error("the local copy is corrupt; it is removed and rebuilt from the changelog", "partition", p.number)
+		if err := p.view.config.Destroy(p.dir); err != nil {
+			return fmt.Errorf("removing a corrupt local copy: %w", err)
+		}
+	}
+	return nil
+}
+
+// update applies the batch that goka's message stands for.
+func (p *viewPartition) update(offset int64) error {
+	batch := p.sink.take()
+	if batch == nil || batch.next-1 != offset {
+		return fmt.Errorf("partition %d: no batch belongs to the message at offset %d", p.number, offset)
+	}
+	return p.apply(batch)
+}
+
+// apply writes a batch's rows and the offset after it as one, then lets readers and waiters know.
+func (p *viewPartition) apply(batch *viewBatch) error {
+	if batch.next < p.position.Load() {
+		return nil // a position found by asking, overtaken by records meanwhile
+	}
+	engine := p.engine.Load()
+	if engine == nil {
+		return fmt.Errorf("partition %d: %w", p.number, store.ErrClosed)
+	}
+	if batch.next >= p.stable.Load() {
+		p.levelAt = p.view.config.Now()
+	}
+	p.batch.Reset()
+	name := p.view.config.Name
+	count := uint64(0)
+	for _, record := range batch.records {
+		switch {
+		case record.Attrs.IsControl() || record.Key == nil:
+			continue // a marker, or a record that no table has a row for
+		case record.Value == nil:
+			p.batch.Delete(name, record.Key)
+		default:
+			p.batch.Put(name, record.Key, record.Value)
+		}
+		count++
+	}
+	p.batch.SetCheckpoint(p.checkpoint(batch.next))
+	if err := engine.Apply(p.batch); err != nil {
+		p.broken = true
+		err = fmt.Errorf("applying %d records up to offset %d of partition %d: %w", count, batch.next, p.number, err)
+		p.view.log.Error("the local copy cannot be written; it is opened anew", "error", err)
+		return err
+	}
+	p.writtenAt = p.levelAt
+	p.applied.Add(count)
+	p.advance(batch.next)
+	return nil
+}
+
+// checkpoint returns the checkpoint for a position.
+func (p *viewPartition) checkpoint(position int64) store.Checkpoint {
+	return store.Checkpoint{
+		Changelog: p.view.config.Topic,
+		Partition: p.number,
+		TopicID:   p.session.topic.id,
+		Offset:    position,
+		WrittenAt: p.levelAt.UnixMilli(),
+	}
+}
+
+// advance publishes a position. Rows below it are readable already.
+func (p *viewPartition) advance(position int64) {
+	p.position.Store(position)
+	p.moved.Store(time.Now().UnixNano())
+	if !p.ready.Load() && position >= p.target.Load() {
+		p.ready.Store(true)
+		p.view.log.Info("partition restored", "partition", p.number, "position", position,
+			"offsets", position-p.start.Load(), "records", p.applied.Load())
+		p.view.noteReady()
+	}
+	if p.waiting.Load() > 0 {
+		p.wake(position)
+	}
+}
+
+// observe notes a last stable offset that a broker named.
+func (p *viewPartition) observe(stable int64) {
+	if stable >= 0 {
+		p.stable.Store(stable)
+	}
+}
+
+// wait returns a channel that is closed once the position is reached, and a function that stops waiting for it.
+func (p *viewPartition) wait(position int64) (reached <-chan struct{}, stop func()) {
+	waiter := viewWaiter{position: position, reached: make(chan struct{})}
+	p.mu.Lock()
+	p.waiters = append(p.waiters, waiter)
+	p.waiting.Store(int32(len(p.waiters)))
+	p.mu.Unlock()
+	p.wake(p.position.Load()) // it may have been reached while we queued
+	return waiter.reached, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.remove(func(w viewWaiter) bool { return w.reached == waiter.reached })
+	}
+}
+
+// wake lets those go on who wait for this position or a lower one.
+func (p *viewPartition) wake(position int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.remove(func(w viewWaiter) bool {
+		if w.position > position {
+			return false
+		}
+		close(w.reached)
+		return true
+	})
+}
+
+// remove drops the waiters that done names. The caller holds mu.
+func (p *viewPartition) remove(done func(viewWaiter) bool) {
+	kept := p.waiters[:0]
+	for _, w := range p.waiters {
+		if !done(w) {
+			kept = append(kept, w)
+		}
+	}
+	clear(p.waiters[len(kept):])
+	p.waiters = kept
+	p.waiting.Store(int32(len(kept)))
+}
+
+// viewStorage is the face of a partition that goka sees. goka stores nothing through it: the update callback takes whole
+// batches. What is left is opening, the offset to go on from, and closing.
+type viewStorage struct{ *viewPartition }
+
+// Open opens the local copy.
+func (s viewStorage) Open() error { return s.open() }
+
+// Close leaves the local copy open: it outlives goka's session, and the view closes it at the end.
+func (s viewStorage) Close() error { return nil }
+
+// GetOffset returns the offset of the last record that the local copy holds, or none when it holds none.
+func (s viewStorage) GetOffset(none int64) (int64, error) {
+	offset, err := s.resume()
+	switch {
+	case err != nil:
+		s.view.log.Warn("a partition cannot be loaded; trying again", "partition", s.number, "error", err)
+		return 0, err
+	case offset <= 0:
+		return none, nil
+	}
+	return offset - 1, nil
+}
+
+// SetOffset does nothing: the offset was applied with the rows.
+func (s viewStorage) SetOffset(int64) error { return nil }
+
+// MarkRecovered does nothing: the partition knows by its position.
+func (s viewStorage) MarkRecovered() error { return nil }
+
+// Has, Get and the iterators belong to goka's own query methods, which the view does not use.
+func (s viewStorage) Has(key string) (bool, error) {
+	value, err := s.Get(key)
+	return value != nil, err
+}
+
+// Get returns the value of a key, or nil.
+func (s viewStorage) Get(key string) ([]byte, error) {
+	value, _, _, err := s.get([]byte(key))
+	return value, err
+}
+
+// Set refuses: only records of the changelog change a view.
+func (s viewStorage) Set(string, []byte) error { return errViewReadOnly }
+
+// Delete refuses: only records of the changelog change a view.
+func (s viewStorage) Delete(string) error { return errViewReadOnly }
+
+// Iterator refuses: the view has its own.
+func (s viewStorage) Iterator() (storage.Iterator, error) { return nil, errViewReadOnly }
+
+// IteratorWithRange refuses: the view has its own.
+func (s viewStorage) IteratorWithRange(_, _ []byte) (storage.Iterator, error) {
+	return nil, errViewReadOnly
+}
+
+var errViewReadOnly = errors.New("a view's storage is changed and walked by the view alone")
