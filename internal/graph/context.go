@@ -60,6 +60,8 @@ type Runtime interface {
 	Schedule(Punctuation)
 	// Arena returns memory for n bytes that lives as long as the transaction.
 	Arena(n int) []byte
+	// Headers returns an empty list with room for n headers that lives as long as the transaction.
+	Headers(n int) []Header
 }
 
 // Punctuation is a scheduled function of a task.
@@ -83,6 +85,9 @@ type Context struct {
 	RawValue  []byte // the input record's value as it came
 	NullKey   bool   // the key is Kafka's null; K is its zero value
 	NullValue bool   // the value is Kafka's null; V is its zero value
+
+	// At is the node whose function runs, or ran last: a panic is reported under its name.
+	At *Node
 
 	// The task.
 	Application string

@@ -6,7 +6,10 @@
 // read it. A Graph is immutable once built and safe for concurrent use; a Context belongs to one task.
 package graph
 
-import "time"
+import (
+	"reflect"
+	"time"
+)
 
 // Kind says what a node does. The texts appear in descriptions.
 type Kind string
@@ -29,8 +32,9 @@ type Topic struct {
 	Internal bool
 	// Retention of records; negative keeps them for ever, 0 leaves it to the broker.
 	Retention time.Duration
-	// Type names the Go types of key and value, for descriptions.
-	Type string
+	// KeyType and ValueType are the Go types of key and value: one topic has one pair. Type names them, for descriptions.
+	KeyType, ValueType reflect.Type
+	Type               string
 }
 
 // Store is a named state store of a task.
@@ -38,6 +42,9 @@ type Store struct {
 	Name string
 	// Changelog is the compacted topic that backs the store; it is empty for a store derived from another's changelog.
 	Changelog string
+	// Timestamped rows begin with their record's timestamp (AppendRow), which an aggregation needs as Kafka Streams does: its
+	// result is as new as the newest record in it. A changelog record holds the value alone, and the timestamp as its own.
+	Timestamped bool
 	// MinCompactionLag keeps changelog records from compaction for so long: a derived store is rebuilt from them.
 	MinCompactionLag time.Duration
 	// Derive, if set, is called for each changelog record that a restore applies, after the row itself, and writes what
@@ -61,6 +68,8 @@ type Node struct {
 	Topic    *Topic // of a source, sink or repartition
 	Dynamic  bool   // a sink that chooses its topic per record
 	Stores   []*Store
+	// Terminal nodes are an end in themselves: nothing has to follow them.
+	Terminal bool
 	// Start assembles a source's typed pipeline for one task.
 	Start func(*Context) (Entry, error)
 	// Problems of the node found while it was defined; Build reports them.

@@ -95,6 +95,16 @@ func (a *arena) header(key string, value []byte) []graph.Header {
 	return a.headers[n-1 : n : n]
 }
 
+// list returns an empty list with room for n headers, cut from a longer one.
+func (a *arena) list(n int) []graph.Header {
+	start := len(a.headers)
+	if n > cap(a.headers)-start {
+		a.headers, start = make([]graph.Header, 0, max(256, n)), 0
+	}
+	a.headers = a.headers[:start+n]
+	return a.headers[start : start : start+n]
+}
+
 func (a *arena) copy(data []byte) []byte {
 	if data == nil {
 		return nil

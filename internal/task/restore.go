@@ -25,9 +25,13 @@ func Restore(batch *store.Batch, spec *graph.Store, record Record, limit uint64)
 		}
 		extra = own
 	}
-	if record.Value == nil {
+	switch {
+	case record.Value == nil:
 		batch.Delete(spec.Name, record.Key)
-	} else {
+	case spec.Timestamped:
+		var buffer [256]byte
+		batch.Put(spec.Name, record.Key, append(graph.AppendRow(buffer[:0], record.Timestamp), record.Value...))
+	default:
 		batch.Put(spec.Name, record.Key, record.Value)
 	}
 	if extra != nil && spec.Derive != nil {

@@ -47,6 +47,9 @@ func (t *Task) OnEvict(forget func()) { t.evict = append(t.evict, forget) }
 // Arena implements graph.Runtime.
 func (t *Task) Arena(n int) []byte { return t.upper.arena.take(n) }
 
+// Headers implements graph.Runtime.
+func (t *Task) Headers(n int) []graph.Header { return t.upper.arena.list(n) }
+
 // Get implements graph.State.
 func (s *state) Get(key []byte) ([]byte, bool, error) {
 	if r, ok := s.task.upper.rows[s.spec.Name][string(key)]; ok {
@@ -75,10 +78,16 @@ func (s *state) Put(key, value, extra []byte) {
 	if s.spec.Changelog == "" {
 		return
 	}
+	recorded, timestamp := ownValue, t.ctx.Timestamp
+	if s.spec.Timestamped {
+		if at, plain, ok := graph.SplitRow(ownValue); ok {
+			recorded, timestamp = plain, at
+		}
+	}
 	header := AppendChangelog(layer.arena.take(binary.MaxVarintLen64 + len(extra))[:0], layer.Sequence, extra)
 	layer.Changelog = append(layer.Changelog, graph.Output{
-		Topic: s.spec.Changelog, Partition: t.config.Partition, Key: ownKey, Value: ownValue,
-		Headers: layer.arena.header(meta.Changelog, header), Timestamp: t.ctx.Timestamp, Store: s.spec.Name,
+		Topic: s.spec.Changelog, Partition: t.config.Partition, Key: ownKey, Value: recorded,
+		Headers: layer.arena.header(meta.Changelog, header), Timestamp: timestamp, Store: s.spec.Name,
 	})
 	if extra != nil && s.spec.Derive != nil {
 		s.spec.Derive(key, value, extra, t.ctx.Timestamp, t.putDerived)

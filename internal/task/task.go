@@ -148,7 +148,7 @@ func (t *Task) Tick(now int64) error {
 func (t *Task) enter(record Record) {
 	c := t.ctx
 	c.Topic, c.Offset, c.Timestamp, c.Headers = record.Topic, record.Offset, record.Timestamp, record.Headers
-	c.Forward = graph.Forwardable(record.Headers)
+	c.Forward, c.At = graph.Forwardable(record.Headers), nil
 	c.NullKey, c.NullValue, c.RawValue = record.Key == nil, record.Value == nil, record.Value
 	if record.Timestamp > c.StreamTime {
 		c.StreamTime = record.Timestamp
@@ -159,7 +159,11 @@ func (t *Task) enter(record Record) {
 func (t *Task) call(f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = &graph.RecordError{Cause: graph.CauseProcess, Node: t.ctx.Topic, Err: fmt.Errorf("panic: %v", r)}
+			node := t.ctx.Topic
+			if t.ctx.At != nil {
+				node = t.ctx.At.Name
+			}
+			err = &graph.RecordError{Cause: graph.CauseProcess, Node: node, Err: fmt.Errorf("panic: %v", r)}
 		}
 	}()
 	return f()
