@@ -116,23 +116,20 @@ func (d Decimal) Mul(other Decimal) (Decimal, error) {
 }
 
 // Round returns the nearest number of the given places, 0 to [MaxDecimalDigits]; of two as near the one whose last
-// digit is even.
-func (d Decimal) Round(places int) Decimal {
-	places = min(max(places, 0), MaxDecimalDigits)
+// digit is even. A result beyond [MaxDecimalDigits], as a hundred nines may become, is an [ErrUnencodable].
+func (d Decimal) Round(places int) (Decimal, error) {
+	if places < 0 || places > MaxDecimalDigits {
+		return Decimal{}, fmt.Errorf("rounding a decimal: %w: %d places are not in 0…%d", ErrUnencodable, places, MaxDecimalDigits)
+	}
 	if d.Places() <= places {
-		return d
+		return d, nil
 	}
-	context := exact.WithPrecision(2*MaxDecimalDigits + 1)
+	context := exact.WithPrecision(2*MaxDecimalDigits + 1) // holds every number within the limits
 	context.Rounding = apd.RoundHalfEven
-	var rounded apd.Decimal
-	if _, err := context.Quantize(&rounded, &d.value, -int32(places)); err != nil {
-		return d // not reached: the precision holds every number within the limits
+	quantize := func(result, x, _ *apd.Decimal) (apd.Condition, error) {
+		return context.Quantize(result, x, -int32(places))
 	}
-	result, err := newDecimal(&rounded)
-	if err != nil {
-		return d // only for 100 nines before the point rounded up
-	}
-	return result
+	return compute("rounding a decimal", quantize, d, d)
 }
 
 // compute applies one of apd's exact operations.

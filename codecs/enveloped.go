@@ -107,7 +107,7 @@ func (c *EnvelopedCodec[T]) DecodeWithHeaders(headers []Header, data []byte) (En
 
 // InBand returns the codec of the same schema that carries type and version in front of the body.
 func (c *EnvelopedCodec[T]) InBand() Codec[Envelope[T]] {
-	return &inBandEnvelopeCodec[T]{EnvelopedCodec: EnvelopedCodec[T]{schema: c.schema}}
+	return &inBandEnvelopeCodec[T]{headers: c}
 }
 
 // target finds the type and version under which an envelope is written.
@@ -192,10 +192,12 @@ func (t *resolvedType[T]) appendBody(dst []byte, envelope Envelope[T]) ([]byte, 
 }
 
 // inBandEnvelopeCodec carries type and version in front of the body.
-type inBandEnvelopeCodec[T any] struct{ EnvelopedCodec[T] }
+type inBandEnvelopeCodec[T any] struct{ headers *EnvelopedCodec[T] }
+
+func (c *inBandEnvelopeCodec[T]) Check() error { return c.headers.Check() }
 
 func (c *inBandEnvelopeCodec[T]) Append(dst []byte, envelope Envelope[T]) ([]byte, error) {
-	t, version, err := c.target(envelope)
+	t, version, err := c.headers.target(envelope)
 	if err != nil {
 		return dst, err
 	}
@@ -207,9 +209,9 @@ func (c *inBandEnvelopeCodec[T]) Append(dst []byte, envelope Envelope[T]) ([]byt
 }
 
 func (c *inBandEnvelopeCodec[T]) Decode(data []byte) (Envelope[T], error) {
-	t, version, body, err := c.schema.parts(data)
+	t, version, body, err := c.headers.schema.parts(data)
 	if err != nil {
 		return Envelope[T]{}, err
 	}
-	return c.open(t, version, body)
+	return c.headers.open(t, version, body)
 }

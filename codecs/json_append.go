@@ -10,14 +10,12 @@ import (
 // AppendJSONString adds a string as JSON to dst, for hand-written [JSONAppender] methods, as encoding/json/v2 would
 // write it. A string that is not UTF-8 is an [ErrUnencodable].
 func AppendJSONString[T ~string](dst []byte, text T) ([]byte, error) {
-	for i := range len(text) {
-		if c := text[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
-			quoted, err := jsontext.AppendQuote(dst, string(text))
-			if err != nil {
-				return dst, fmt.Errorf("writing a JSON string: %w: %w", ErrUnencodable, err)
-			}
-			return quoted, nil
+	if plainLength(text) < len(text) {
+		quoted, err := jsontext.AppendQuote(dst, string(text))
+		if err != nil {
+			return dst, fmt.Errorf("writing a JSON string: %w: %w", ErrUnencodable, err)
 		}
+		return quoted, nil
 	}
 	dst = append(dst, '"')
 	dst = append(dst, text...)

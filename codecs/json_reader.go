@@ -305,20 +305,18 @@ func (r *JSONReader) text(what string) []byte {
 		return nil
 	}
 	start := r.at + 1
-	plain := true
-	for i := start; i < len(r.data); i++ {
-		switch c := r.data[i]; {
-		case c == '"':
-			r.at = i + 1
-			if plain {
-				return r.data[start:i:i]
-			}
-			return r.unquote(r.data[start-1 : i+1])
-		case c == '\\':
-			plain = false
-			i++
-		case c < ' ' || c >= utf8.RuneSelf:
-			plain = false
+	end := start + plainLength(r.data[start:])
+	if end < len(r.data) && r.data[end] == '"' {
+		r.at = end + 1
+		return r.data[start:end:end]
+	}
+	for ; end < len(r.data); end++ {
+		switch r.data[end] {
+		case '"':
+			r.at = end + 1
+			return r.unquote(r.data[start-1 : end+1])
+		case '\\':
+			end++
 		}
 	}
 	r.at = len(r.data)
