@@ -22,9 +22,13 @@ const maxDecimalInput = 1000
 //
 // It has one form: 1.50, 1.5 and 15e-1 are the same Decimal, with the text "1.5". It is kept by cockroachdb/apd.
 //
-// As JSON it is a number of just these digits, or a string in a field tagged `json:",string"`; choose the string where
-// readers hold numbers as binary floats, as JavaScript does. Either form is read, null is not.
+// As JSON it is a number of just these digits, or a string if json's StringifyNumbers is set or the field is a
+// [QuotedDecimal]; choose the string where readers hold numbers as binary floats, as JavaScript does. Either form is
+// read, null is not.
 type Decimal struct{ value apd.Decimal }
+
+// QuotedDecimal is a [Decimal] that is written as a string in JSON.
+type QuotedDecimal struct{ Decimal }
 
 // exact is apd's context without rounding: precision 0.
 var exact = apd.BaseContext
@@ -212,11 +216,24 @@ func (decimalCodec) Decode(data []byte) (Decimal, error) {
 
 // MarshalJSONTo writes the decimal for encoding/json/v2.
 func (d Decimal) MarshalJSONTo(encoder *jsontext.Encoder) error {
-	text := encoder.AvailableBuffer()
 	if quoted, _ := jsonv2.GetOption(encoder.Options(), jsonv2.StringifyNumbers); quoted {
-		return encoder.WriteValue(append(d.append(append(text, '"')), '"'))
+		return QuotedDecimal{d}.MarshalJSONTo(encoder)
 	}
-	return encoder.WriteValue(d.append(text))
+	return encoder.WriteValue(d.append(encoder.AvailableBuffer()))
+}
+
+// MarshalJSONTo writes the decimal as a string for encoding/json/v2.
+func (d QuotedDecimal) MarshalJSONTo(encoder *jsontext.Encoder) error {
+	text := append(encoder.AvailableBuffer(), '"')
+	return encoder.WriteValue(append(d.append(text), '"'))
+}
+
+// AppendJSON writes the decimal as a JSON number, for hand-written [JSONAppender] methods.
+func (d Decimal) AppendJSON(dst []byte) ([]byte, error) { return d.append(dst), nil }
+
+// AppendJSON writes the decimal as a JSON string, for hand-written [JSONAppender] methods.
+func (d QuotedDecimal) AppendJSON(dst []byte) ([]byte, error) {
+	return append(d.append(append(dst, '"')), '"'), nil
 }
 
 // UnmarshalJSONFrom reads the decimal for encoding/json/v2.

@@ -2,6 +2,8 @@ package codecs_test
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -343,4 +345,19 @@ func FuzzEnvelope(f *testing.F) {
 			t.Errorf("%q was taken apart and put together as %q, %v", data, again, err)
 		}
 	})
+}
+
+// The example of docs/format/envelope.md is what the code writes.
+func TestEnvelopeIsDocumented(t *testing.T) {
+	document, err := os.ReadFile("../docs/format/envelope.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	envelope, err := codecs.AppendEnvelope(nil, "count", 300, []byte(`{"n":5}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("% x", envelope); !strings.Contains(string(document), "\n    "+want+"\n") {
+		t.Errorf("the document does not have %s", want)
+	}
 }

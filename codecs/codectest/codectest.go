@@ -82,10 +82,10 @@ func (s Suite[T]) Run(t testing.TB) {
 func (s Suite[T]) checkAppend(value T) ([]byte, error) {
 	encoded, err := s.Codec.Append(nil, value)
 	if err != nil {
-		return nil, fmt.Errorf("Append: %w", err)
+		return nil, fmt.Errorf("its Append: %w", err)
 	}
 	if encoded == nil {
-		return nil, fmt.Errorf("Append gave nil: an encoding that is empty is an empty slice, nil is a tombstone")
+		return nil, fmt.Errorf("its Append gave nil: an encoding that is empty is an empty slice, nil is a tombstone")
 	}
 	encoded = slices.Clip(bytes.Clone(encoded))
 	for _, room := range []int{0, 1, 4096} {
@@ -94,11 +94,11 @@ func (s Suite[T]) checkAppend(value T) ([]byte, error) {
 		appended, err := s.Codec.Append(buffer, value)
 		switch {
 		case err != nil:
-			return nil, fmt.Errorf("Append, the second time: %w", err)
+			return nil, fmt.Errorf("its Append, the second time: %w", err)
 		case !bytes.HasPrefix(appended, prefix) || !bytes.Equal(buffer, prefix):
-			return nil, fmt.Errorf("Append changed what was in the buffer: %q became %q", prefix, appended)
+			return nil, fmt.Errorf("its Append changed what was in the buffer: %q became %q", prefix, appended)
 		case !bytes.Equal(appended[len(prefix):], encoded):
-			return nil, fmt.Errorf("Append gave %q after other bytes (room for %d), but %q alone", appended[len(prefix):], room, encoded)
+			return nil, fmt.Errorf("its Append gave %q after other bytes (room for %d), but %q alone", appended[len(prefix):], room, encoded)
 		}
 	}
 	return encoded, nil
@@ -109,23 +109,23 @@ func (s Suite[T]) checkDecode(value T, encoded []byte) error {
 	input := bytes.Clone(encoded)
 	decoded, err := s.Codec.Decode(input)
 	if err != nil {
-		return fmt.Errorf("Decode(%q): %w", encoded, err)
+		return fmt.Errorf("its Decode(%q): %w", encoded, err)
 	}
 	if !bytes.Equal(input, encoded) {
-		return fmt.Errorf("Decode changed its input from %q to %q", encoded, input)
+		return fmt.Errorf("its Decode changed its input from %q to %q", encoded, input)
 	}
 	if !s.Equal(decoded, value) {
-		return fmt.Errorf("Decode(%q) gave %+v", encoded, decoded)
+		return fmt.Errorf("its Decode(%q) gave %+v", encoded, decoded)
 	}
 	for i := range input {
 		input[i] ^= 0xff
 	}
 	again, err := s.Codec.Append(nil, decoded)
 	if err != nil {
-		return fmt.Errorf("Append of what was decoded, its input overwritten: %w", err)
+		return fmt.Errorf("its Append of what was decoded, its input overwritten: %w", err)
 	}
 	if !bytes.Equal(again, encoded) {
-		return fmt.Errorf("Append gave %q for what was decoded from %q, its input overwritten: Decode keeps a reference, or is no inverse", again, encoded)
+		return fmt.Errorf("its Append gave %q for what was decoded from %q, its input overwritten: Decode keeps a reference, or is no inverse", again, encoded)
 	}
 	return nil
 }
@@ -138,23 +138,23 @@ func (s Suite[T]) checkHeaders(value T) error {
 	}
 	body, err := codec.Append(nil, value)
 	if err != nil {
-		return fmt.Errorf("Append: %w", err)
+		return fmt.Errorf("its Append: %w", err)
 	}
 	other := codecs.Header{Key: "another", Value: []byte("header")}
 	headers := codec.AppendHeaders([]codecs.Header{other}, value)
 	if len(headers) == 0 || headers[0].Key != other.Key || !bytes.Equal(headers[0].Value, other.Value) {
-		return fmt.Errorf("AppendHeaders changed a header of another key: %q", headers)
+		return fmt.Errorf("its AppendHeaders changed a header of another key: %q", headers)
 	}
 	decoded, err := codec.DecodeWithHeaders(slices.Clone(headers), bytes.Clone(body))
 	if err != nil {
-		return fmt.Errorf("DecodeWithHeaders(%q, %q): %w", headers, body, err)
+		return fmt.Errorf("its DecodeWithHeaders(%q, %q): %w", headers, body, err)
 	}
 	if !s.Equal(decoded, value) {
-		return fmt.Errorf("DecodeWithHeaders(%q, %q) gave %+v", headers, body, decoded)
+		return fmt.Errorf("its DecodeWithHeaders(%q, %q) gave %+v", headers, body, decoded)
 	}
 	count := len(headers)
 	if headers = codec.AppendHeaders(headers, decoded); len(headers) != count {
-		return fmt.Errorf("AppendHeaders, the second time, left %q: it replaces headers of its keys", headers)
+		return fmt.Errorf("its AppendHeaders, the second time, left %q: it replaces headers of its keys", headers)
 	}
 	return nil
 }
@@ -230,7 +230,7 @@ func (s Suite[T]) checkSharing(t testing.TB, encodings [][]byte) {
 				i := (i + worker) % len(encodings)
 				encoded, err := s.Codec.Append(nil, s.Values[i])
 				if err == nil && !bytes.Equal(encoded, encodings[i]) {
-					err = fmt.Errorf("Append(%+v) gave %q", s.Values[i], encoded)
+					err = fmt.Errorf("its Append(%+v) gave %q", s.Values[i], encoded)
 				}
 				if err == nil {
 					_, err = s.Codec.Decode(encodings[i])
@@ -263,28 +263,28 @@ func Stable[T any](t testing.TB, codec codecs.Codec[T], data []byte) {
 func stable[T any](codec codecs.Codec[T], data []byte) (fault error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			fault = fmt.Errorf("Decode(%q) panics: %v", data, reason)
+			fault = fmt.Errorf("its Decode(%q) panics: %v", data, reason)
 		}
 	}()
 	before := bytes.Clone(data)
 	value, err := codec.Decode(data)
 	if !bytes.Equal(data, before) {
-		return fmt.Errorf("Decode changed its input from %q to %q", before, data)
+		return fmt.Errorf("its Decode changed its input from %q to %q", before, data)
 	}
 	if err != nil {
 		return nil
 	}
 	encoded, err := codec.Append(nil, value)
 	if err != nil {
-		return fmt.Errorf("Decode(%q) gave %+v, which Append refuses: %w", data, value, err)
+		return fmt.Errorf("its Decode(%q) gave %+v, which Append refuses: %w", data, value, err)
 	}
 	again, err := codec.Decode(encoded)
 	if err != nil {
-		return fmt.Errorf("Decode(%q) gave %+v, whose encoding %q Decode refuses: %w", data, value, encoded, err)
+		return fmt.Errorf("its Decode(%q) gave %+v, whose encoding %q Decode refuses: %w", data, value, encoded, err)
 	}
 	second, err := codec.Append(nil, again)
 	if err != nil || !bytes.Equal(second, encoded) {
-		return fmt.Errorf("Decode(%q) is encoded as %q at first and as %q after another turn (%v)", data, encoded, second, err)
+		return fmt.Errorf("its Decode(%q) is encoded as %q at first and as %q after another turn (%v)", data, encoded, second, err)
 	}
 	return nil
 }
