@@ -9,21 +9,21 @@ import (
 // Restore adds to a batch what one changelog record says: its row and the rows derived from it. A record of a commit
 // above limit is passed over: its transaction did not reach the group's offsets (rule 4's sequence; it can only happen
 // when the embedded broker was killed between a transaction's markers), and its input will be stepped again.
-// It reports whether the record was applied.
-func Restore(batch *store.Batch, spec *graph.Store, record Record, limit uint64) (bool, error) {
+// It returns the record's sequence, 0 for a record that carries none.
+func Restore(batch *store.Batch, spec *graph.Store, record Record, limit uint64) (uint64, error) {
+	var sequence uint64
 	var extra []byte
 	for _, header := range record.Headers {
 		if header.Key != meta.Changelog {
 			continue
 		}
-		sequence, own, err := ParseChangelog(header.Value)
-		if err != nil {
-			return false, err
+		var err error
+		if sequence, extra, err = ParseChangelog(header.Value); err != nil {
+			return 0, err
 		}
 		if sequence > limit {
-			return false, nil
+			return sequence, nil
 		}
-		extra = own
 	}
 	switch {
 	case record.Value == nil:
@@ -43,5 +43,5 @@ func Restore(batch *store.Batch, spec *graph.Store, record Record, limit uint64)
 			batch.Put(name, key, value)
 		})
 	}
-	return true, nil
+	return sequence, nil
 }

@@ -1,0 +1,194 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/tidemill/tidemill/internal/commit"
+	"github.com/tidemill/tidemill/internal/graph"
+	"github.com/tidemill/tidemill/internal/store"
+)
+
+// group wraps the consumer group that goka consumes. It stays inside Consume from one session to the next, because goka
+// waits five seconds whenever Consume returns, and it decides which errors end the processor.
+type group struct {
+	sarama.ConsumerGroup
+	processor *Processor
+}
+
+// Consume implements sarama.ConsumerGroup. It returns when ctx ends or with an error that rejoining cannot mend.
+func (g *group) Consume(ctx context.Context, topics []string, handler sarama.ConsumerGroupHandler) error {
+	p := g.processor
+	delay := retryMin
+	for {
+		began := time.Now()
+		err := g.session(ctx, topics, handler)
+		if fatal(err) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		p.config.Observer.Rebalanced()
+		if err == nil || time.Since(began) > retryReset {
+			delay = retryMin
+		}
+		if err == nil {
+			continue
+		}
+		p.logger.Warn("the session has ended, rejoining", "error", err, "in", delay)
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return nil
+		}
+		delay = min(2*delay, retryMax)
+	}
+}
+
+// How long to wait before rejoining after an error: doubled up to the maximum, from the start again after a good session.
+const (
+	retryMin   = 20 * time.Millisecond
+	retryMax   = time.Second
+	retryReset = 10 * time.Second
+)
+
+// session consumes for one generation. Its context ends when the commit protocol gives the session up.
+func (g *group) session(ctx context.Context, topics []string, handler sarama.ConsumerGroupHandler) error {
+	p := g.processor
+	sessionCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.endSession = cancel
+	p.sessionErr = nil
+	err := g.ConsumerGroup.Consume(sessionCtx, topics, &sessionHandler{processor: p, goka: handler})
+	if p.sessionErr != nil {
+		return p.sessionErr
+	}
+	if errors.Is(err, sarama.ErrUnstableOffsetCommit) {
+		// A departed instance has left its transaction open: end it, or wait for its time-out.
+		if abortErr := p.endDeparted(ctx); abortErr != nil {
+			return fmt.Errorf("%w; ending departed instances' transactions: %w", err, abortErr)
+		}
+	}
+	if errors.Is(err, sarama.ErrFencedInstancedId) {
+		return fmt.Errorf("%w (%s): stop the other process or give this one another instance id: %w", ErrInstanceInUse, p.config.InstanceID, err)
+	}
+	return err
+}
+
+// fatal tells whether rejoining cannot mend an error.
+func fatal(err error) bool {
+	for _, sentinel := range []error{
+		ErrNoCommittedOffset, ErrForeignOffset, ErrOffsetOutOfRange, ErrInstanceInUse,
+		commit.ErrInstanceFenced, commit.ErrTorn, graph.ErrRecord,
+		store.ErrDiskFull, store.ErrLocked, store.ErrNewerFormat, store.ErrNotStore,
+	} {
+		if errors.Is(err, sentinel) {
+			return true
+		}
+	}
+	return false
+}
+
+// sessionHandler stands between sarama's session and goka's handler.
+type sessionHandler struct {
+	processor *Processor
+	goka      sarama.ConsumerGroupHandler
+}
+
+// Setup implements sarama.ConsumerGroupHandler: the tasks of the assigned partitions are opened and restored before goka
+// starts its goroutines. sarama sends heartbeats meanwhile.
+func (h *sessionHandler) Setup(session sarama.ConsumerGroupSession) error {
+	if err := h.processor.open(session); err != nil {
+		h.processor.sessionErr = err
+		return err
+	}
+	return h.goka.Setup(uncommitting{session})
+}
+
+// Cleanup implements sarama.ConsumerGroupHandler: what was stepped is committed (rule 2) before goka closes.
+func (h *sessionHandler) Cleanup(session sarama.ConsumerGroupSession) error {
+	err := h.processor.close()
+	h.processor.sessionErr = errors.Join(h.processor.sessionErr, err)
+	gokaErr := h.goka.Cleanup(uncommitting{session})
+	h.processor.batches.clear()
+	return errors.Join(err, gokaErr)
+}
+
+// ConsumeClaim implements sarama.ConsumerGroupHandler: goka gets batches instead of messages.
+func (h *sessionHandler) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
+	batched := &batchedClaim{ConsumerGroupClaim: claim, out: make(chan *sarama.ConsumerMessage)}
+	ctx, cancel := context.WithCancel(session.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		batched.run(ctx, h.processor.batches)
+	}()
+	err := h.goka.ConsumeClaim(uncommitting{session}, batched)
+	cancel()
+	<-done
+	return err
+}
+
+// uncommitting is the session as goka sees it: it cannot commit offsets.
+type uncommitting struct{ sarama.ConsumerGroupSession }
+
+func (uncommitting) MarkOffset(string, int32, int64, string)     {}
+func (uncommitting) ResetOffset(string, int32, int64, string)    {}
+func (uncommitting) MarkMessage(*sarama.ConsumerMessage, string) {}
+func (uncommitting) Commit()                                     {}
+
+// batchedClaim gathers what has been fetched into batches. An idle partition's record is passed on at once.
+type batchedClaim struct {
+	sarama.ConsumerGroupClaim
+	out chan *sarama.ConsumerMessage
+}
+
+// Messages implements sarama.ConsumerGroupClaim.
+func (c *batchedClaim) Messages() <-chan *sarama.ConsumerMessage { return c.out }
+
+// run ends when the claim or the context does, and closes the channel that goka reads.
+func (c *batchedClaim) run(ctx context.Context, registry *batches) {
+	defer close(c.out)
+	in := c.ConsumerGroupClaim.Messages()
+	for {
+		var first *sarama.ConsumerMessage
+		var ok bool
+		select {
+		case first, ok = <-in:
+			if !ok {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+		b := &batch{partition: first.Partition}
+		b.records = appendRecord(b.records, first)
+		more := true
+		for more && len(b.records) < batchRecords {
+			select {
+			case message, open := <-in:
+				if !open {
+					more = false
+					break
+				}
+				b.records = appendRecord(b.records, message)
+			default:
+				more = false
+			}
+		}
+		message := &sarama.ConsumerMessage{
+			Topic: first.Topic, Partition: first.Partition, Timestamp: first.Timestamp,
+			Offset: b.records[len(b.records)-1].Offset, Value: registry.put(b),
+		}
+		select {
+		case c.out <- message:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,206 @@
+package processors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/tidemill/tidemill/internal/graph"
+	"github.com/tidemill/tidemill/internal/log"
+	"github.com/tidemill/tidemill/topology"
+)
+
+// prepareTopics creates what may be created and checks the rest, before any group is joined. It reports every problem.
+func (p *Processor) prepareTopics(ctx context.Context, state *stateDir) error {
+	admin, err := log.NewAdmin(p.config.Kafka)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	if err := admin.Ping(ctx); err != nil {
+		return err
+	}
+	g := p.topology.Graph()
+	external, err := p.externalTopics(ctx, admin, g)
+	if err != nil {
+		return err
+	}
+	if err := p.internalTopics(ctx, admin, g, external); err != nil {
+		return err
+	}
+	sources := map[string][16]byte{}
+	for _, sub := range g.SubTopologies {
+		for _, source := range sub.Sources {
+			if topic, ok := external[source.Topic.Name]; ok {
+				sources[source.Topic.Name] = topic.ID
+			}
+		}
+	}
+	return state.checkTopics(g.Application, sources)
+}
+
+// externalTopics creates or checks the topics that are not the application's own, and returns them by name.
+func (p *Processor) externalTopics(ctx context.Context, admin *log.Admin, g *graph.Graph) (map[string]log.Topic, error) {
+	wanted := map[string]*graph.Topic{}
+	for _, node := range g.Nodes {
+		if node.Topic == nil || node.Topic.Internal || node.Dynamic {
+			continue
+		}
+		if have, ok := wanted[node.Topic.Name]; !ok || have.Partitions == 0 && node.Topic.Partitions != 0 {
+			wanted[node.Topic.Name] = node.Topic
+		}
+	}
+	found := map[string]log.Topic{}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		spec := topicSpec(wanted[name], p.config)
+		var topic log.Topic
+		var err error
+		if p.config.CreateTopics {
+			topic, err = ensure(ctx, admin, spec, wanted[name].Partitions)
+		} else {
+			spec.Partitions = wanted[name].Partitions
+			topic, err = admin.CheckTopic(ctx, spec)
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+		found[name] = topic
+	}
+	return found, errors.Join(errs...)
+}
+
+// ensure creates a topic with its default number of partitions; an existing one need only have the declared one.
+func ensure(ctx context.Context, admin *log.Admin, spec log.TopicSpec, declared int32) (log.Topic, error) {
+	existing := spec
+	existing.Partitions = declared
+	topic, err := admin.CheckTopic(ctx, existing)
+	if !errors.Is(err, log.ErrTopicMissing) {
+		return topic, err
+	}
+	topic, err = admin.EnsureTopic(ctx, spec)
+	if err == nil && declared == 0 {
+		return topic, nil
+	}
+	return topic, err
+}
+
+func topicSpec(topic *graph.Topic, config Config) log.TopicSpec {
+	spec := log.TopicSpec{Name: topic.Name, Partitions: topic.Partitions, Replication: config.Replication, Config: map[string]string{}}
+	if spec.Partitions == 0 {
+		spec.Partitions = config.Partitions
+	}
+	switch {
+	case topic.Retention < 0:
+		spec.Config["retention.ms"] = "-1"
+		spec.Config["retention.bytes"] = "-1"
+		spec.Config["cleanup.policy"] = "delete"
+	case topic.Retention > 0:
+		spec.Config["retention.ms"] = milliseconds(topic.Retention)
+	}
+	return spec
+}
+
+// internalTopics creates and checks repartition topics, changelogs and the dead-letter topic. A sub-topology has as many
+// partitions as its sources; a repartition topic without a number of its own takes that of the sub-topology that writes it.
+func (p *Processor) internalTopics(ctx context.Context, admin *log.Admin, g *graph.Graph, external map[string]log.Topic) error {
+	partitions, err := resolvePartitions(g, external, p.config.Partitions)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	create := func(spec log.TopicSpec) {
+		spec.Replication = p.config.Replication
+		if _, err := admin.EnsureTopic(ctx, spec); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, node := range g.Nodes {
+		if node.Kind == graph.Source && node.Topic.Internal {
+			create(log.TopicSpec{Name: node.Topic.Name, Partitions: partitions[node.Topic.Name], Config: map[string]string{
+				"retention.ms": "-1", "cleanup.policy": "delete",
+			}})
+		}
+	}
+	for _, sub := range g.SubTopologies {
+		for _, store := range sub.Stores {
+			if store.Changelog == "" {
+				continue
+			}
+			create(changelogSpec(store, partitions[sub.Sources[0].Topic.Name]))
+		}
+	}
+	create(log.TopicSpec{Name: g.DeadLetterTopic(), Config: map[string]string{"retention.ms": "-1"}, Partitions: 1})
+	return errors.Join(errs...)
+}
+
+func changelogSpec(store *graph.Store, partitions int32) log.TopicSpec {
+	config := map[string]string{"cleanup.policy": "compact", "delete.retention.ms": milliseconds(changelogTombstones)}
+	if store.MinCompactionLag > 0 {
+		config["min.compaction.lag.ms"] = milliseconds(store.MinCompactionLag)
+	}
+	return log.TopicSpec{Name: store.Changelog, Partitions: partitions, Config: config}
+}
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+// resolvePartitions returns the number of partitions of every source topic.
+func resolvePartitions(g *graph.Graph, external map[string]log.Topic, fallback int32) (map[string]int32, error) {
+	counts := map[string]int32{}
+	for name, topic := range external {
+		counts[name] = topic.Partitions
+	}
+	writers := map[string]*graph.SubTopology{}
+	for _, sub := range g.SubTopologies {
+		for _, sink := range sub.Sinks {
+			if sink.Topic != nil && sink.Topic.Internal {
+				writers[sink.Topic.Name] = sub
+			}
+		}
+	}
+	var resolve func(topic *graph.Topic, depth int) int32
+	resolve = func(topic *graph.Topic, depth int) int32 {
+		if n, ok := counts[topic.Name]; ok {
+			return n
+		}
+		n := topic.Partitions
+		if writer := writers[topic.Name]; n == 0 && writer != nil && len(writer.Sources) > 0 && depth < len(g.SubTopologies) {
+			n = resolve(writer.Sources[0].Topic, depth+1)
+		}
+		if n == 0 {
+			n = fallback
+		}
+		counts[topic.Name] = n
+		return n
+	}
+	var errs []error
+	for _, sub := range g.SubTopologies {
+		for _, source := range sub.Sources {
+			if n, first := resolve(source.Topic, 0), resolve(sub.Sources[0].Topic, 0); n != first {
+				errs = append(errs, fmt.Errorf("%w: topic %s has %d partitions and %s has %d; they are processed together and need the same number",
+					log.ErrPartitionMismatch, source.Topic.Name, n, sub.Sources[0].Topic.Name, first))
+			}
+		}
+	}
+	return counts, errors.Join(errs...)
+}
+
+// EnsureTopics creates every topic that a topology needs, or checks those that exist: what Run does with CreateTopics.
+func EnsureTopics(ctx context.Context, t *topology.Topology, config Config) error {
+	config.CreateTopics = true
+	p := &Processor{topology: t, config: config.withDefaults()}
+	admin, err := log.NewAdmin(p.config.Kafka)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	external, err := p.externalTopics(ctx, admin, t.Graph())
+	if err != nil {
+		return err
+	}
+	return p.internalTopics(ctx, admin, t.Graph(), external)
+}
