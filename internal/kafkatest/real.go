@@ -133,7 +133,7 @@ func (p *Process) properties(o Options, controllerPort int) map[string]string {
 		properties["ssl.truststore.type"] = "PEM"
 		properties["ssl.truststore.location"] = p.Certificates.CAFile
 		if o.ClientCertificates {
-			properties["ssl.client.auth"] = "required"
+			properties["listener.name.client.ssl.client.auth"] = "required"
 		}
 		if len(o.Users) == 0 {
 			p.internalListener(properties)

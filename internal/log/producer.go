@@ -1,0 +1,439 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Outcome is what became of a transaction.
+type Outcome int
+
+const (
+	// Unknown means that the broker's answer to the commit is missing: the
+	// transaction is committed or will be aborted. Reinit decides it, after
+	// which the group's stable offsets tell which.
+	Unknown Outcome = iota
+	// Committed means that everything in the transaction happened.
+	Committed
+	// Aborted means that nothing in it ever will.
+	Aborted
+)
+
+// String names the outcome.
+func (o Outcome) String() string {
+	switch o {
+	case Committed:
+		return "committed"
+	case Aborted:
+		return "aborted"
+	}
+	return "unknown"
+}
+
+var (
+	// ErrNotReady is returned by Begin where Init, or after a failure Reinit,
+	// must come first.
+	ErrNotReady = errors.New("transactional producer is not initialised")
+	// ErrNotInTransaction is returned where Begin must come first.
+	ErrNotInTransaction = errors.New("no transaction has begun")
+)
+
+// The bounds of what a TxnProducer buffers; Produce waits when it is reached.
+const (
+	maxBufferedRecords = 20_000
+	maxBufferedBytes   = 32 << 20
+)
+
+// TxnProducer writes records and a group's offsets in transactions, one
+// transaction at a time under one transactional id. Several of them under
+// several ids can take turns: the next begins while the last one's markers are
+// still being written. On Kafka 4.3 an id that comes back before its markers are
+// written waits 20 ms (add.partitions.to.txn.retry.backoff.ms).
+//
+// Its methods are for one goroutine at a time, except that between Begin and End
+// any number may call Produce and ProduceTo.
+type TxnProducer struct {
+	cfg     Config
+	id      string
+	timeout time.Duration
+	extra   []kgo.Opt
+
+	cl       *kgo.Client // replaced by Init
+	plain    *kgo.Client // speaks no EndTxn above version 4; made when first needed
+	implicit bool        // the cluster has transaction.version 2
+	ready    bool        // initialised, and nothing failed since
+	txn      *txn        // the open transaction, nil if there is none
+	closed   atomic.Bool
+}
+
+// txn is one transaction. Its promise is called by the client's goroutine.
+type txn struct {
+	ctx      context.Context // ends Produce calls that wait for room
+	stop     context.CancelFunc
+	produced atomic.Bool
+	offsets  atomic.Bool // CommitOffsets was sent
+
+	mu  sync.Mutex
+	err error // the first error, guarded by mu
+}
+
+func (t *txn) promise(r *kgo.Record, err error) {
+	if err != nil {
+		t.fail(explain("producing to "+r.Topic, err))
+	}
+}
+
+func (t *txn) fail(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err == nil {
+		t.err = err
+	}
+}
+
+// failed returns why the transaction cannot be committed.
+func (t *txn) failed() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
+}
+
+// NewTxnProducer returns a producer for a transactional id. timeout is after
+// what time the coordinator aborts a transaction that its producer has left
+// open; it should not exceed the group's session time-out. It makes no
+// connection: call Init. The extra options take precedence over Config's.
+func NewTxnProducer(cfg Config, id string, timeout time.Duration, extra ...kgo.Opt) (*TxnProducer, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if id == "" {
+		return nil, fmt.Errorf("%w: the transactional id is empty", ErrConfig)
+	}
+	if timeout < time.Millisecond {
+		return nil, fmt.Errorf("%w: the transaction time-out of %s is less than a millisecond", ErrConfig, timeout)
+	}
+	return &TxnProducer{cfg: cfg.WithDefaults(), id: id, timeout: timeout, extra: extra}, nil
+}
+
+// ID is the transactional id.
+func (p *TxnProducer) ID() string { return p.id }
+
+// Init makes this the only producer of its transactional id: whoever had it is
+// fenced, and a transaction left open is aborted, both before Init returns.
+func (p *TxnProducer) Init(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.RequestTimeout)
+	defer cancel()
+	doing := "initialising transactional id " + p.id
+	p.drop()
+	if err := p.connect(ctx); err != nil {
+		return explain(doing, err)
+	}
+	if _, _, err := p.cl.ProducerID(ctx); err != nil {
+		if errors.Is(err, kerr.InvalidTransactionTimeout) {
+			err = fmt.Errorf("%w: %s is more than the broker's transaction.max.timeout.ms", err, p.timeout)
+		}
+		return explain(doing, err)
+	}
+	p.ready = true
+	return nil
+}
+
+// Reinit is Init after something went wrong: it drops an open transaction with
+// everything buffered. When it returns nil, the fate of a transaction whose
+// outcome was Unknown is decided and visible.
+func (p *TxnProducer) Reinit(ctx context.Context) error { return p.Init(ctx) }
+
+// connect replaces the client: a new one has no memory of the past. It asks
+// whether the cluster adds partitions and groups to transactions by itself.
+func (p *TxnProducer) connect(ctx context.Context) error {
+	if p.closed.Load() {
+		return kgo.ErrClientClosed
+	}
+	opts, err := p.options()
+	if err != nil {
+		return err
+	}
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	level, _, err := finalizedFeature(ctx, cl, "transaction.version")
+	if err != nil {
+		cl.Close()
+		return err
+	}
+	if p.implicit = level >= 2; !p.implicit {
+		cl.Close()
+		old := spoken()
+		old.SetMaxKeyVersion(kmsg.TxnOffsetCommit.Int16(), 4)
+		old.SetMaxKeyVersion(kmsg.EndTxn.Int16(), 4)
+		if cl, err = kgo.NewClient(append(opts, kgo.MaxVersions(old))...); err != nil {
+			return fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+	}
+	p.cl = cl
+	return nil
+}
+
+func (p *TxnProducer) options() ([]kgo.Opt, error) {
+	opts, err := p.cfg.ClientOptions()
+	if err != nil {
+		return nil, err
+	}
+	opts = append(opts,
+		kgo.TransactionalID(p.id),
+		kgo.TransactionTimeout(p.timeout),
+		kgo.RecordPartitioner(partitioner{}),
+		kgo.MaxBufferedRecords(maxBufferedRecords),
+		kgo.MaxBufferedBytes(maxBufferedBytes),
+		kgo.RecordDeliveryTimeout(p.timeout), // later it could not be committed any more
+	)
+	return append(opts, p.extra...), nil
+}
+
+// Begin begins a transaction. The broker hears of it with the first record or
+// offset. Where something failed since the last Init it returns ErrNotReady.
+func (p *TxnProducer) Begin() error {
+	doing := "beginning a transaction of " + p.id
+	if !p.ready {
+		return fmt.Errorf("%s: %w", doing, ErrNotReady)
+	}
+	if p.txn != nil {
+		return fmt.Errorf("%s: the last one has not ended", doing)
+	}
+	if err := p.cl.BeginTransaction(); err != nil {
+		p.ready = false
+		return explain(doing, err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	p.txn = &txn{ctx: ctx, stop: stop}
+	return nil
+}
+
+// Produce writes a record to the partition of its key, by Java's rule, and
+// returns without waiting for the acknowledgement, unless the buffer is full.
+// The record must not be changed afterwards. What goes wrong with it is told by
+// Flush and End; the only error of Produce itself is ErrNotInTransaction.
+func (p *TxnProducer) Produce(r *kgo.Record) error {
+	r.Partition = 0
+	return p.produce(r)
+}
+
+// ProduceTo is Produce to a chosen partition.
+func (p *TxnProducer) ProduceTo(r *kgo.Record, partition int32) error {
+	r.Partition = chosen(partition)
+	return p.produce(r)
+}
+
+func (p *TxnProducer) produce(r *kgo.Record) error {
+	t := p.txn
+	if t == nil {
+		return ErrNotInTransaction
+	}
+	if !t.produced.Load() {
+		t.produced.Store(true)
+	}
+	p.cl.Produce(t.ctx, r, t.promise)
+	return nil
+}
+
+// Flush waits until every record is acknowledged and returns the first error. A
+// transaction with an error can only be aborted.
+func (p *TxnProducer) Flush(ctx context.Context) error {
+	if p.txn == nil {
+		return ErrNotInTransaction
+	}
+	if err := p.cl.Flush(ctx); err != nil {
+		left := p.cl.BufferedProduceRecords()
+		p.txn.fail(explain("flushing transaction "+p.id, fmt.Errorf("%w (%d records are not acknowledged)", err, left)))
+	}
+	return p.txn.failed()
+}
+
+// CommitOffsets adds a group's positions to the transaction; see TxnOffsetCommit
+// for its errors. A transaction with an error can only be aborted.
+//
+// Call it after Flush: while the broker adds a partition to the transaction for
+// a record it turns the offsets away for a moment, and the other way round, which
+// costs up to 100 ms [measured on Kafka 4.3].
+func (p *TxnProducer) CommitOffsets(ctx context.Context, m Member, to Positions) error {
+	if p.txn == nil {
+		return ErrNotInTransaction
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.RequestTimeout)
+	defer cancel()
+	who, err := p.identity(ctx)
+	if err == nil {
+		p.txn.offsets.Store(true)
+		err = TxnOffsetCommit(ctx, p.cl, p.implicit, m, who, to)
+	}
+	if err != nil {
+		p.txn.fail(err)
+	}
+	return err
+}
+
+func (p *TxnProducer) identity(ctx context.Context) (Producer, error) {
+	id, epoch, err := p.cl.ProducerID(ctx)
+	if err != nil {
+		return Producer{}, explain("asking for the producer id of "+p.id, err)
+	}
+	return Producer{TransactionalID: p.id, ID: id, Epoch: epoch}, nil
+}
+
+// End ends the transaction. With commit it flushes first, and aborts instead if
+// a record or the offsets failed, which the error then tells. The error is nil
+// only if what was asked for happened. After an error call Reinit before the
+// next Begin, unless it is ErrProducerFenced or ErrInstanceFenced: then another
+// process may have the id, and Reinit would take it away from that one.
+//
+// A transaction without records and offsets ends without a request.
+func (p *TxnProducer) End(ctx context.Context, commit bool) (Outcome, error) {
+	t := p.txn
+	if t == nil {
+		return Aborted, ErrNotInTransaction
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.RequestTimeout)
+	defer cancel()
+	if commit {
+		if err := p.Flush(ctx); err != nil {
+			return Aborted, errors.Join(err, p.abort(ctx))
+		}
+		return p.commit(ctx)
+	}
+	return Aborted, p.abort(ctx)
+}
+
+func (p *TxnProducer) commit(ctx context.Context) (Outcome, error) {
+	defer p.forget()
+	doing := "committing transaction " + p.id
+	if !p.txn.produced.Load() {
+		return p.endOffsetsOnly(ctx, doing, true)
+	}
+	err := p.cl.EndTransaction(ctx, kgo.TryCommit)
+	if err == nil {
+		return Committed, nil
+	}
+	p.ready = false
+	if errors.Is(err, kerr.OperationNotAttempted) || errors.Is(err, kerr.TransactionAbortable) {
+		// No commit was carried out, and Reinit's fencing aborts.
+		return Aborted, explain(doing, err)
+	}
+	return Unknown, explain(doing, err)
+}
+
+// endOffsetsOnly ends a transaction without records, of which franz-go knows
+// nothing, by a request of our own.
+func (p *TxnProducer) endOffsetsOnly(ctx context.Context, doing string, commit bool) (Outcome, error) {
+	outcome := Aborted
+	if commit {
+		outcome = Committed
+	}
+	// franz-go has sent nothing, so this only makes it ready for the next one.
+	if err := p.cl.EndTransaction(ctx, kgo.TryAbort); err != nil {
+		p.ready = false
+		return Aborted, explain(doing, err)
+	}
+	if !p.txn.offsets.Load() {
+		return outcome, nil
+	}
+	who, err := p.identity(ctx)
+	if err == nil {
+		err = p.connectPlain()
+	}
+	if err != nil {
+		p.ready = false
+		return Aborted, explain(doing, err) // nothing was sent
+	}
+	if err := endTxn(ctx, p.plain, who, commit); err != nil {
+		p.ready = false
+		if commit {
+			outcome = Unknown
+		}
+		return outcome, explain(doing, err)
+	}
+	return outcome, nil
+}
+
+func (p *TxnProducer) connectPlain() error {
+	if p.plain != nil {
+		return nil
+	}
+	opts, err := p.cfg.ClientOptions()
+	if err != nil {
+		return err
+	}
+	old := spoken()
+	old.SetMaxKeyVersion(kmsg.EndTxn.Int16(), 4)
+	cl, err := kgo.NewClient(append(opts, kgo.MaxVersions(old))...)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	p.plain = cl
+	return nil
+}
+
+// abort ends the transaction without a trace. Where something failed in it the
+// id is initialised again, which aborts whatever the broker has of it: franz-go
+// may not know what that is. No commit was sent, so it can never be committed.
+func (p *TxnProducer) abort(ctx context.Context) error {
+	doing := "aborting transaction " + p.id
+	p.txn.stop()
+	if err := p.txn.failed(); err != nil {
+		p.forget()
+		if p.ready = false; errors.Is(err, ErrProducerFenced) || errors.Is(err, ErrInstanceFenced) {
+			return explain(doing, err)
+		}
+		return p.Init(ctx)
+	}
+	defer p.forget()
+	if err := p.cl.AbortBufferedRecords(ctx); err != nil {
+		p.ready = false
+		return explain(doing, err)
+	}
+	if !p.txn.produced.Load() {
+		_, err := p.endOffsetsOnly(ctx, doing, false)
+		return err
+	}
+	if err := p.cl.EndTransaction(ctx, kgo.TryAbort); err != nil {
+		p.ready = false
+		return explain(doing, err)
+	}
+	return nil
+}
+
+func (p *TxnProducer) forget() {
+	if p.txn != nil {
+		p.txn.stop()
+		p.txn = nil
+	}
+}
+
+// drop closes the client with whatever it holds.
+func (p *TxnProducer) drop() {
+	p.ready = false
+	p.forget()
+	if p.cl != nil {
+		p.cl.UnsafeAbortBufferedRecords()
+		p.cl.Close()
+		p.cl = nil
+	}
+}
+
+// Close ends the connections. An open transaction is left for the next Init or
+// the coordinator's time-out to abort.
+func (p *TxnProducer) Close() {
+	p.closed.Store(true)
+	p.drop()
+	if p.plain != nil {
+		p.plain.Close()
+	}
+}
