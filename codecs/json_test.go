@@ -4,7 +4,6 @@ import (
 	"encoding/json/jsontext"
 	jsonv2 "encoding/json/v2"
 	"errors"
-	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -248,77 +247,4 @@ func TestAllocations(t *testing.T) {
 	// Two strings of the command are its own; reflection may need two more until json's cache knows the others.
 	budget("decoding by reflection", 4, func() error { _, err := reflected.Decode(data); return err })
 	budget("decoding by methods", 2, func() error { _, err := fast.Decode(data); return err })
-}
-
-func TestReaderReadsEverything(t *testing.T) {
-	r := codecs.NewJSONReader([]byte(` { "list" : [ 1 , -2 , 3e0 ] , "none" : null , "yes" : true , "no":false, "price":"1.50", "raw": {"a": [ ] }, "\u0065nd": [] } `))
-	var got []string
-	note := func(format string, arguments ...any) { got = append(got, fmt.Sprintf(format, arguments...)) }
-	r.BeginObject()
-	for r.NextMember() {
-		switch string(r.Name()) {
-		case "list":
-			r.BeginArray()
-			for r.NextElement() {
-				note("%v", r.Float64())
-			}
-		case "none":
-			note("%v", r.Null())
-		case "yes", "no":
-			note("%v %v", r.Null(), r.Bool())
-		case "price":
-			note("%v", r.Decimal())
-		case "raw":
-			note("%s", r.Value())
-		case "end":
-			r.Skip()
-			note("end")
-		}
-	}
-	if err := r.End(); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := strings.Join(got, "; "), `1; -2; 3; true; false true; false false; 1.5; {"a": [ ] }; end`; got != want {
-		t.Errorf("read %s, want %s", got, want)
-	}
-}
-
-func TestReaderFindsDuplicatesAmongMany(t *testing.T) {
-	object := func(n int, last string) []byte {
-		text := `{"inner":{"a":{},"b":{}}`
-		for i := range n {
-			text += fmt.Sprintf(`,"member %d":{"inner":{"a":1}}`, i)
-		}
-		return []byte(text + last + "}")
-	}
-	read := func(data []byte) error {
-		r := codecs.NewJSONReader(data)
-		readAll(&r)
-		return r.End()
-	}
-	for _, n := range []int{0, 10, 22, 23, 24, 25, 100} {
-		if err := read(object(n, `,"a":1`)); err != nil {
-			t.Errorf("%d members: %v", n, err)
-		}
-		for _, last := range []string{`,"inner":1`, `,"z":1,"z":1`, fmt.Sprintf(`,"member %d":1`, n-1)} {
-			if err := read(object(n, last)); n > 0 && !errors.Is(err, codecs.ErrMalformed) {
-				t.Errorf("%d members and %s: %v, want ErrMalformed", n, last, err)
-			}
-		}
-	}
-	if err := read(object(5000, "")); !errors.Is(err, codecs.ErrMalformed) {
-		t.Errorf("5000 members: %v, want ErrMalformed", err)
-	}
-}
-
-// readAll enters every object there is.
-func readAll(r *codecs.JSONReader) {
-	r.BeginObject()
-	for r.NextMember() {
-		if name := string(r.Name()); name == "inner" || strings.HasPrefix(name, "member") {
-			readAll(r)
-			continue
-		}
-		r.Skip()
-	}
 }
