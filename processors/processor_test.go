@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"testing"
 	"time"
 
@@ -51,7 +50,7 @@ func sums(t testing.TB, app string) *topology.Topology {
 func config(t testing.TB, b kafkatest.Broker) processors.Config {
 	return processors.Config{
 		Kafka: kafka.Config{Brokers: b.Brokers()}, StateDir: t.TempDir(), CreateTopics: true,
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 }
 
@@ -67,6 +66,8 @@ func run(t testing.TB, p *processors.Processor) (stop func()) {
 		cancel()
 		t.Fatalf("the processor ended: %v", err)
 	case <-time.After(30 * time.Second):
+		cancel()
+		<-done
 		t.Fatalf("the processor is not ready: %+v", p.Status())
 	}
 	stopped := false

@@ -261,7 +261,7 @@ type groupOffsets struct{ admin *log.Admin }
 
 // Committed implements commit.Offsets.
 func (g groupOffsets) Committed(ctx context.Context, group string, topics []string) (map[commit.Place]commit.StoredOffset, error) {
-	positions, err := g.admin.CommittedOffsets(ctx, group, true)
+	positions, err := g.admin.CommittedOffsets(ctx, group, true, topics...)
 	if err != nil {
 		return nil, err
 	}
