@@ -3,6 +3,7 @@ package topology
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tidemill/tidemill/internal/graph"
 )
@@ -18,59 +19,50 @@ func (t *Topology) Application() string { return t.graph.Application }
 // Graph returns the erased form, for the packages of this module that run or print it.
 func (t *Topology) Graph() *graph.Graph { return t.graph }
 
+// Describe returns the topology as text: sub-topologies, topics, operators and stores. The text is stable: it follows from
+// what the topology does, not from the order in which independent operators were defined, so that it can be compared line by
+// line between two versions.
+func (t *Topology) Describe() string { return t.graph.Text() }
+
+// DOT returns the topology as a graph for Graphviz, as stable as Describe.
+func (t *Topology) DOT() string { return t.graph.DOT() }
+
+// Mermaid returns the topology as a Mermaid flowchart, as stable as Describe.
+func (t *Topology) Mermaid() string { return t.graph.Mermaid() }
+
+// JSON returns the topology as an indented JSON document, as stable as Describe.
+func (t *Topology) JSON() string { return t.graph.JSON() }
+
 // Build checks everything that was defined and returns the topology. The error joins every problem found, each naming its
-// node, and wraps ErrInvalid.
+// node, and wraps ErrInvalid. Nothing that is defined afterwards becomes part of the topology: a second Build reports it.
 func (b *Builder) Build() (*Topology, error) {
-	b.built = true
-	g := &graph.Graph{Application: b.application, Nodes: b.nodes}
+	if !b.built {
+		b.built = true
+		b.check()
+	}
+	problems := slices.Clone(b.invalid)
+	for _, late := range b.late {
+		problems = append(problems, fmt.Errorf("%w: %s", ErrInvalid, late))
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	return b.topology, nil
+}
+
+// check sets b.topology or b.invalid.
+func (b *Builder) check() {
+	g := &graph.Graph{Application: b.application, Nodes: slices.Clip(b.nodes)}
 	g.Split()
-	problems := append([]string(nil), b.problems...)
-	for _, node := range b.nodes {
+	problems := slices.Clone(b.problems)
+	for _, node := range g.Nodes {
 		for _, problem := range node.Problems {
 			problems = append(problems, node.Name+": "+problem)
 		}
 	}
 	problems = append(problems, b.checkGraph(g)...)
-	if len(problems) == 0 {
-		return &Topology{graph: g}, nil
-	}
-	errs := make([]error, 0, len(problems))
 	for _, problem := range problems {
-		errs = append(errs, fmt.Errorf("%w: %s", ErrInvalid, problem))
+		b.invalid = append(b.invalid, fmt.Errorf("%w: %s", ErrInvalid, problem))
 	}
-	return nil, errors.Join(errs...)
-}
-
-// checkGraph finds what no single node can know.
-func (b *Builder) checkGraph(g *graph.Graph) (problems []string) {
-	if len(b.nodes) == 0 {
-		problems = append(problems, fmt.Sprintf("application %q: no operator is defined; begin with From", b.application))
-	}
-	sources := map[string]*graph.Node{}
-	for _, node := range g.Nodes {
-		if node.Kind != graph.Source {
-			continue
-		}
-		if first, twice := sources[node.Topic.Name]; twice {
-			problems = append(problems, fmt.Sprintf("%s: topic %q is read by %s already; use that stream twice instead", node.Name, node.Topic.Name, first.Name))
-		}
-		sources[node.Topic.Name] = node
-		if len(node.Children) == 0 {
-			problems = append(problems, node.Name+": nothing is done with the stream; remove it or go on to To, Decide, …")
-		}
-	}
-	for _, sub := range g.SubTopologies {
-		partitions, named := int32(0), ""
-		for _, source := range sub.Sources {
-			switch {
-			case source.Topic.Partitions == 0:
-			case partitions == 0:
-				partitions, named = source.Topic.Partitions, source.Topic.Name
-			case partitions != source.Topic.Partitions:
-				problems = append(problems, fmt.Sprintf("%s: topic %q has %d partitions, %q has %d; topics that are processed together need the same number: repartition one of them",
-					source.Name, source.Topic.Name, source.Topic.Partitions, named, partitions))
-			}
-		}
-	}
-	return problems
+	b.topology = &Topology{graph: g}
 }

@@ -63,10 +63,14 @@ func (s Stream[K, C]) Decide[E, S any](name string, decider Decider[K, C, E, S])
 	seen := name + "-commands"
 	store.DerivedStores = []string{seen}
 	store.Derive = deriveSeen(seen)
+	if name != "" {
+		b.reserve(node, seen, store)
+	}
 
-	events := &port[K, E]{node: b.node(graph.Stateless, "events", name, node)}
-	rejections := &port[K, Rejection]{node: b.node(graph.Stateless, "rejections", name, node)}
-	table := &port[K, Change[S]]{node: b.node(graph.Stateless, "state", name, node)}
+	events := newPort[K, E](b, b.node(graph.Stateless, "events", name, node))
+	rejections := newPort[K, Rejection](b, b.node(graph.Stateless, "rejections", name, node))
+	table := newPort[K, Change[S]](b, b.node(graph.Stateless, "state", name, node))
+	events.node.Terminal, rejections.node.Terminal, table.node.Terminal = true, true, true
 	s.out.attach(func(ctx *graph.Context) (handler[K, C], error) {
 		instance, err := newDecideInstance(ctx, node, s.key, name, seen, decider)
 		if err != nil {
@@ -81,6 +85,7 @@ func (s Stream[K, C]) Decide[E, S any](name string, decider Decider[K, C, E, S])
 		if instance.table, err = table.start(ctx); err != nil {
 			return nil, err
 		}
+		instance.observed = table.observed()
 		return instance.handle, nil
 	})
 	return Decided[K, E, S]{
@@ -106,10 +111,8 @@ func checkDecider[K, C, E, S any](b *Builder, node *graph.Node, s Stream[K, C], 
 	if err := codecs.Check(decider.State); err != nil {
 		b.problem(node, "state codec: %v", err)
 	}
-	if s.key == nil {
-		b.problem(node, "the key has no codec: name one with WithKey")
-	}
+	needsKey(b, node, s.key)
 	if s.rekeyed {
-		b.problem(node, "the key was changed before: repartition the stream, so that all of a key's records meet in one task")
+		b.problem(node, "the key was changed before; repartition the stream, so that all of a key's records meet in one task")
 	}
 }

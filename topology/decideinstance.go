@@ -34,6 +34,7 @@ type decideInstance[K, C, E, S any] struct {
 	events     handler[K, E]
 	rejections handler[K, Rejection]
 	table      handler[K, Change[S]]
+	observed   bool // whether anything follows the table
 
 	keyBytes, otherKey, valueBytes, extra []byte // scratch
 }
@@ -75,6 +76,7 @@ func (d *decideInstance[K, C, E, S]) handle(ctx *graph.Context, key K, command C
 		return err
 	}
 	d.extra = appendSeen(d.extra[:0], id, fingerprint)
+	ctx.At = d.node
 	decision := d.decider.Decide(state, found, command)
 	if decision.kind != "" {
 		if err := d.remember(found); err != nil {
@@ -128,6 +130,18 @@ func (d *decideInstance[K, C, E, S]) load() (state S, found bool, err error) {
 	return state, true, nil
 }
 
+// former returns the state for Change.Old: decoded again where Evolve might change it in place.
+func (d *decideInstance[K, C, E, S]) former(state S, found bool) (S, error) {
+	if !found || !d.observed || d.rows != nil {
+		return state, nil
+	}
+	value, _, err := d.state.Get(d.keyBytes)
+	if err != nil {
+		return state, err
+	}
+	return d.decider.State.Decode(value)
+}
+
 // remember writes the command's id beside an unchanged state, so that a rejection stands as well.
 func (d *decideInstance[K, C, E, S]) remember(found bool) error {
 	if !found {
@@ -144,7 +158,11 @@ func (d *decideInstance[K, C, E, S]) remember(found bool) error {
 
 // accept lets the state follow the events and hands both on.
 func (d *decideInstance[K, C, E, S]) accept(ctx *graph.Context, key K, id string, state S, found bool, decision Decision[E]) error {
-	change := Change[S]{Old: state, HasOld: found, New: state, HasNew: found}
+	change := Change[S]{HasOld: found, New: state, HasNew: found}
+	var err error
+	if change.Old, err = d.former(state, found); err != nil {
+		return err
+	}
 	if decision.accepted {
 		change.New, change.HasNew = d.decider.Evolve(state, found, decision.first), true
 		for _, event := range decision.more {

@@ -55,15 +55,19 @@ func (t Topic[K, V]) Value() codecs.Codec[V] { return t.value }
 
 // erased returns the topic for the graph.
 func (t Topic[K, V]) erased() *graph.Topic {
-	return &graph.Topic{Name: t.name, Partitions: t.partitions, Retention: t.retention, Type: typesOf[K, V]()}
+	return &graph.Topic{
+		Name: t.name, Partitions: t.partitions, Retention: t.retention,
+		KeyType: reflect.TypeFor[K](), ValueType: reflect.TypeFor[V](), Type: typesOf[K, V](),
+	}
 }
 
 // check notes what is wrong with the topic on the node that uses it.
 func (t Topic[K, V]) check(b *Builder, node *graph.Node) {
-	if len(t.name) > 249 {
-		b.problem(node, "topic name has %d characters, Kafka allows 249", len(t.name))
-	} else if err := checkName(t.name); err != nil && len(t.name) <= maxName {
+	if err := checkTopicName(t.name); err != nil {
 		b.problem(node, "topic: %v", err)
+	}
+	if t.partitions < 0 {
+		b.problem(node, "topic %s: %d partitions; leave the option away to take what the topic has", t.name, t.partitions)
 	}
 	if err := codecs.Check(t.key); err != nil {
 		b.problem(node, "topic %s, key codec: %v", t.name, err)
@@ -73,6 +77,19 @@ func (t Topic[K, V]) check(b *Builder, node *graph.Node) {
 	}
 }
 
-func typesOf[K, V any]() string {
-	return fmt.Sprintf("%v, %v", reflect.TypeFor[K](), reflect.TypeFor[V]())
+// maxTopic is Kafka's limit.
+const maxTopic = 249
+
+func checkTopicName(name string) error {
+	if len(name) > maxName {
+		if len(name) > maxTopic {
+			return fmt.Errorf("the name has %d characters, Kafka allows %d", len(name), maxTopic)
+		}
+		return checkCharacters(name)
+	}
+	return checkName(name)
 }
+
+func typesOf[K, V any]() string { return typeName[K]() + ", " + typeName[V]() }
+
+func typeName[T any]() string { return reflect.TypeFor[T]().String() }

@@ -79,12 +79,12 @@ type Context struct {
 	// The record being processed. Operators that change one of them for their children restore it afterwards.
 	Topic     string
 	Offset    int64
-	Timestamp int64 // milliseconds
+	Timestamp int64    // milliseconds
 	Headers   []Header // as they came
 	Forward   []Header // what an output carries on: the user's own headers, or what an operator put in their place
-	RawValue  []byte // the input record's value as it came
-	NullKey   bool   // the key is Kafka's null; K is its zero value
-	NullValue bool   // the value is Kafka's null; V is its zero value
+	RawValue  []byte   // the input record's value as it came
+	NullKey   bool     // the key is Kafka's null; K is its zero value
+	NullValue bool     // the value is Kafka's null; V is its zero value
 
 	// At is the node whose function runs, or ran last: a panic is reported under its name.
 	At *Node

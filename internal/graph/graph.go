@@ -59,8 +59,11 @@ type Store struct {
 // Node is one operator of the topology.
 type Node struct {
 	// ID numbers the nodes in the order of their definition. It names nothing that is stored.
-	ID       int
-	Name     string
+	ID int
+	// Name is the node in errors: its label, numbered where there are several of one label.
+	Name string
+	// Label is what the operator is, and the name that the user gave it.
+	Label    string
 	Kind     Kind
 	Operator string // as the DSL calls it: "mapValues", "decide"
 	Parents  []*Node
