@@ -1,0 +1,207 @@
+package follow
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// resolve looks into silence while somebody wants it: one round asks for the group's offsets and the topics' ends for
+// all who wait.
+func (f *Follower) resolve(ctx context.Context) {
+	pause := f.timing.Poll
+	for {
+		if f.wanted() == 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-f.kick:
+				pause = f.timing.Poll
+			}
+			continue
+		}
+		progress, err := f.round(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			f.logger.Debug("looking into silent outcomes failed", "error", err)
+			pause = f.timing.PollMost
+		case progress:
+			pause = f.timing.Poll
+		default:
+			pause = min(2*pause, f.timing.PollMost)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-f.kick:
+			timer.Stop()
+			pause = f.timing.Poll
+			if !sleep(ctx, pause) {
+				return
+			}
+		case <-timer.C:
+		}
+	}
+}
+
+// wanted counts the waits for silence.
+func (f *Follower) wanted() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	count := 0
+	for place, waits := range f.waits {
+		if place.Offset < f.settled[place.Partition] {
+			continue // about to leave
+		}
+		for _, w := range waits {
+			if w.wanted {
+				count++
+			}
+		}
+	}
+	return count
+}
+
+// round settles what the group's offset allows. It reports whether a wait was settled.
+func (f *Follower) round(ctx context.Context) (bool, error) {
+	call, cancel := context.WithTimeout(ctx, f.timing.Call)
+	defer cancel()
+	committed, err := f.log.Committed(call, f.spec.Group, f.spec.Commands)
+	if err != nil {
+		return false, fmt.Errorf("asking for the offsets of group %s: %w", f.spec.Group, err)
+	}
+	candidates := f.candidates(committed)
+	if len(candidates) == 0 {
+		return false, nil
+	}
+	f.mu.Lock()
+	topics := maps.Clone(f.followed)
+	f.mu.Unlock()
+	delete(topics, f.spec.Commands)
+	targets, err := f.log.Offsets(call, End(), topics)
+	if err != nil {
+		return false, fmt.Errorf("asking where the topics of outcomes end: %w", err)
+	}
+	for partition, offset := range candidates {
+		targets[Partition{f.spec.Commands, partition}] = offset
+	}
+	if err := f.awaitPositions(call, targets); err != nil {
+		return false, err
+	}
+	f.settle(candidates)
+	return true, nil
+}
+
+// candidates returns the offsets below which commands are decided, if anyone who waits gains by settling them. For a
+// partition that the group never committed, or whose commit has expired, what was seen of its outcomes counts.
+func (f *Follower) candidates(committed map[int32]int64) map[int32]int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	decided := maps.Clone(f.highest)
+	maps.Copy(decided, committed)
+	for place, waits := range f.waits {
+		if place.Offset < f.settled[place.Partition] || place.Offset >= decided[place.Partition] {
+			continue
+		}
+		for _, w := range waits {
+			if w.wanted {
+				return decided
+			}
+		}
+	}
+	return nil
+}
+
+// awaitPositions waits until everything below the targets has been read.
+func (f *Follower) awaitPositions(ctx context.Context, targets Positions) error {
+	for {
+		f.mu.Lock()
+		done, moved := len(f.positions) > 0 && reached(f.positions, targets), f.moved
+		f.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the topics of outcomes to be read: %w", ctx.Err())
+		case <-moved:
+		}
+	}
+}
+
+func (f *Follower) settle(decided map[int32]int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for partition, offset := range decided {
+		if offset <= f.settled[partition] {
+			continue
+		}
+		f.settled[partition] = offset
+	}
+	for place, waits := range f.waits {
+		if place.Offset >= f.settled[place.Partition] {
+			continue
+		}
+		for _, w := range waits {
+			w.notify()
+		}
+	}
+}
+
+// Settled returns the offset below which every command of the partition has all its outcome in the index.
+func (f *Follower) Settled(partition int32) int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.settled[partition]
+}
+
+// AwaitSettled waits until the command at place is settled.
+func (f *Follower) AwaitSettled(ctx context.Context, place Place) error {
+	w := f.enter(place, true)
+	defer f.leave(w)
+	for f.Settled(place.Partition) <= place.Offset {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-w.wake:
+		}
+	}
+	return nil
+}
+
+// enter registers a wait. Whoever enters leaves.
+func (f *Follower) enter(place Place, wanted bool) *wait {
+	w := &wait{place: place, wanted: wanted, wake: make(chan struct{}, 1)}
+	f.mu.Lock()
+	f.waits[place] = append(f.waits[place], w)
+	f.mu.Unlock()
+	if wanted {
+		f.stir()
+	}
+	return w
+}
+
+// want asks for silence to be looked into.
+func (f *Follower) want(w *wait) {
+	f.mu.Lock()
+	w.wanted = true
+	f.mu.Unlock()
+	f.stir()
+}
+
+func (f *Follower) leave(w *wait) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	waits := slices.DeleteFunc(f.waits[w.place], func(other *wait) bool { return other == w })
+	if len(waits) == 0 {
+		delete(f.waits, w.place)
+		return
+	}
+	f.waits[w.place] = waits
+}
