@@ -82,6 +82,7 @@ type View struct {
 	ready   chan struct{} // closed when all partitions are restored for the first time
 	once    sync.Once     // closes ready
 	gate    *viewGate
+	contact atomic.Int64 // when the brokers last answered, in nanoseconds since the epoch
 
 	// partitions is replaced as a whole, by Run's goroutine only. Readers take it once per operation.
 	partitions atomic.Pointer[[]*viewPartition]
@@ -181,6 +182,10 @@ func (v *View) Recovered() bool {
 	}
 	return len(partitions) > 0
 }
+
+// Contact returns when the brokers last told where the changelog ends, which is asked for about every second. The zero
+// of the epoch is never.
+func (v *View) Contact() time.Time { return time.Unix(0, v.contact.Load()) }
 
 // noteReady closes the ready channel when the last partition has been restored.
 func (v *View) noteReady() {

@@ -47,6 +47,10 @@ func (v *View) runSession(ctx context.Context, started *bool) error {
 	v.setPartitions(topic.partitions)
 	for _, p := range *v.partitions.Load() {
 		p.session = session
+		// Opened here and not by goka, which keeps only the text of an error.
+		if err := p.open(); err != nil {
+			return err
+		}
 	}
 	*started = true
 	return session.run()
@@ -104,6 +108,7 @@ func (s *viewSession) bounds(number int32) (oldest, stable int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
+	s.view.contact.Store(time.Now().UnixNano())
 	return starts[number], max(ends[number], starts[number]), nil
 }
 

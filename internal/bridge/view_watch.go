@@ -75,6 +75,7 @@ func (s *viewSession) check(ctx context.Context, stalls []viewStall) {
 		return
 	}
 	now := time.Now()
+	s.view.contact.Store(now.UnixNano())
 	for _, number := range numbers {
 		p := s.view.partition(number)
 		end := ends[number]

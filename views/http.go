@@ -1,0 +1,150 @@
+package views
+
+import (
+	"bytes"
+	"cmp"
+	"encoding"
+	"encoding/json/jsontext"
+	json "encoding/json/v2"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What the zero values of HTTP stand for.
+const (
+	DefaultWait    = 2 * time.Second
+	DefaultMaxWait = 30 * time.Second
+	DefaultLimit   = 100
+	DefaultMaxRows = 1000
+)
+
+// maxPageBytes ends a page before its limit, so that large rows cannot make an answer of any size.
+const maxPageBytes = 4 << 20
+
+// HTTP says how a view's Handler speaks. The zero value serves at the root and renders rows as {"key":…,"value":…}.
+type HTTP[K, V any] struct {
+	// Path is what the resource's path begins with, such as "/values": rows are at "/values", one at "/values/{key}".
+	Path string
+	// ParseKey reads a key from a path or a query. Nil works for strings, integers and encoding.TextUnmarshalers.
+	ParseKey func(text string) (K, error)
+	// ParsePrefix gives the encoded bytes that a prefix of a key's text stands for. Nil takes the text's own bytes, which
+	// is right for keys encoded as their text.
+	ParsePrefix func(text string) ([]byte, error)
+	// Render appends a row as JSON to dst: the body of one key's answer, and an item of a list. Nil renders key and value.
+	Render func(dst []byte, key K, value V) ([]byte, error)
+	// Wait is how long a query waits for its token when it does not say; 0 means DefaultWait.
+	Wait time.Duration
+	// MaxWait bounds what a query may ask for; 0 means DefaultMaxWait.
+	MaxWait time.Duration
+	// Limit is how many rows an answer has when the query does not say; 0 means DefaultLimit.
+	Limit int
+	// MaxRows bounds what a query may ask for; 0 means DefaultMaxRows.
+	MaxRows int
+}
+
+// handler serves a view.
+type handler[K, V any] struct {
+	HTTP[K, V]
+	view *View[K, V]
+}
+
+// Handler returns the view's HTTP resource. It serves GET and HEAD:
+//
+//	{path}/{key}                     one row, or 404
+//	{path}?key=K                     the same, for keys that no path can carry
+//	{path}                           {"items":[…],"next":"…"}; next is there when more rows follow
+//	{path}?prefix=P                  rows whose keys begin with P
+//	{path}?from=A&to=B               rows with A <= key < B; either may be left out
+//	{path}?…&order=desc&limit=N      highest key first; at most N rows
+//	{path}?…&cursor=C                the page after the one whose next was C
+//	{path}?…&count                   {"count":N} instead of the rows
+//
+// Parameters that it does not know are refused, so that a misspelt one does not go unnoticed.
+//
+// Answers carry a strong ETag, a hash of the body: a request whose If-None-Match has it gets 304. The header
+// Tidemill-Position says which changelog positions the answer is not older than, as "partition:offset", for rows as a list
+// "0:17,1:9"; Tidemill-Lag says how many offsets that was behind the changelog when last looked at.
+//
+// A request with a position token, in the header Tidemill-Token or the parameter token, is answered from a state that has
+// the effect of the token's command. It waits for it as long as "Prefer: wait=N" says (seconds, with a fraction if need
+// be, up to MaxWait), else Wait, and is answered 504 when that was not enough.
+//
+// Errors are application/problem+json: 400 for a query that makes no sense, 404, 405, 503 with Retry-After while the view
+// is not restored or the log cannot be reached, 504.
+//
+// The error wraps ErrConfig and says what in the configuration cannot be used.
+func (v *View[K, V]) Handler(config HTTP[K, V]) (http.Handler, error) {
+	var problems []error
+	if config.Path != "" && (!strings.HasPrefix(config.Path, "/") || strings.HasSuffix(config.Path, "/")) {
+		problems = append(problems, fmt.Errorf("the path %q must begin with a slash and not end with one", config.Path))
+	}
+	if config.Wait < 0 || config.MaxWait < 0 || config.Limit < 0 || config.MaxRows < 0 {
+		problems = append(problems, errors.New("Wait, MaxWait, Limit and MaxRows must not be negative"))
+	}
+	if config.ParseKey == nil {
+		if config.ParseKey = keyParser[K](); config.ParseKey == nil {
+			problems = append(problems, fmt.Errorf("keys of type %v cannot be read from a path without ParseKey", reflect.TypeFor[K]()))
+		}
+	}
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("%w: the HTTP resource of view %s: %w", ErrConfig, v.name, errors.Join(problems...))
+	}
+	if config.ParsePrefix == nil {
+		config.ParsePrefix = func(text string) ([]byte, error) { return []byte(text), nil }
+	}
+	if config.Render == nil {
+		config.Render = renderRow[K, V]
+	}
+	config.MaxWait = cmp.Or(config.MaxWait, DefaultMaxWait)
+	config.Wait = min(cmp.Or(config.Wait, DefaultWait), config.MaxWait)
+	config.MaxRows = cmp.Or(config.MaxRows, DefaultMaxRows)
+	config.Limit = min(cmp.Or(config.Limit, DefaultLimit), config.MaxRows)
+	return &handler[K, V]{HTTP: config, view: v}, nil
+}
+
+// keyParser returns how a key is read from text when its type says so, or nil.
+func keyParser[K any]() func(string) (K, error) {
+	if _, ok := any(new(K)).(encoding.TextUnmarshaler); ok {
+		return func(text string) (key K, err error) {
+			return key, any(&key).(encoding.TextUnmarshaler).UnmarshalText([]byte(text))
+		}
+	}
+	kind := reflect.TypeFor[K]()
+	switch kind.Kind() {
+	case reflect.String:
+		if kind == reflect.TypeFor[string]() {
+			return func(text string) (K, error) { return any(text).(K), nil }
+		}
+		return func(text string) (key K, err error) {
+			reflect.ValueOf(&key).Elem().SetString(text)
+			return key, nil
+		}
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return func(text string) (key K, err error) {
+			number, err := strconv.ParseInt(text, 10, kind.Bits())
+			if err != nil {
+				return key, fmt.Errorf("%q is no whole number of %d bits", text, kind.Bits())
+			}
+			reflect.ValueOf(&key).Elem().SetInt(number)
+			return key, nil
+		}
+	}
+	return nil
+}
+
+// renderRow appends {"key":…,"value":…}.
+func renderRow[K, V any](dst []byte, key K, value V) ([]byte, error) {
+	buffer := bytes.NewBuffer(dst)
+	encoder := jsontext.NewEncoder(buffer)
+	// The encoder ends each top-level value with a newline.
+	err := json.MarshalEncode(encoder, struct {
+		Key   K `json:"key"`
+		Value V `json:"value"`
+	}{key, value})
+	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), err
+}
