@@ -1,0 +1,27 @@
+package house
+
+import "go/ast"
+
+// The longest file and function, in lines. The aim is 400, and what fits on a screen.
+const (
+	maxFile     = 600
+	maxFunction = 80
+)
+
+func checkSizes(files []*File) (violations []Violation) {
+	for _, f := range files {
+		if f.Lines > maxFile {
+			violations = append(violations, f.violation(f.Syntax.End(), "%d lines in a file, at most %d: one reason a file", f.Lines, maxFile))
+		}
+		for _, declaration := range f.Syntax.Decls {
+			function, ok := declaration.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			if lines := f.line(function.End()) - f.line(function.Pos()) + 1; lines > maxFunction {
+				violations = append(violations, f.violation(function.Pos(), "%s has %d lines, at most %d: give its parts names", function.Name.Name, lines, maxFunction))
+			}
+		}
+	}
+	return violations
+}
