@@ -65,41 +65,42 @@ func (l *Layer) Write(batch *store.Batch) {
 }
 
 // arena hands out memory in chunks, which live as long as the layer: a value is written once and then shared by the row,
-// its changelog record and the store's batch.
+// its changelog record and the store's batch. Chunks grow with the layer: a transaction may be one record or a million.
 type arena struct {
 	chunk   []byte
 	headers []graph.Header
 }
 
-const chunkSize = 32 << 10
+// The sizes of chunks, in bytes and in headers.
+const (
+	minChunk   = 512
+	maxChunk   = 32 << 10
+	minHeaders = 4
+	maxHeaders = 256
+)
 
 func (a *arena) take(n int) []byte {
 	if a.chunk == nil || n > cap(a.chunk)-len(a.chunk) {
-		if n > chunkSize/4 {
+		if n > maxChunk/4 {
 			return make([]byte, n)
 		}
-		a.chunk = make([]byte, 0, chunkSize)
+		a.chunk = make([]byte, 0, max(minChunk, 2*n, min(2*cap(a.chunk), maxChunk)))
 	}
 	start := len(a.chunk)
 	a.chunk = a.chunk[:start+n]
 	return a.chunk[start : start+n : start+n]
 }
 
-// header returns a list of one header, cut from a longer one.
+// header returns a list of one header.
 func (a *arena) header(key string, value []byte) []graph.Header {
-	if len(a.headers) == cap(a.headers) {
-		a.headers = make([]graph.Header, 0, 256)
-	}
-	a.headers = append(a.headers, graph.Header{Key: key, Value: value})
-	n := len(a.headers)
-	return a.headers[n-1 : n : n]
+	return append(a.list(1), graph.Header{Key: key, Value: value})
 }
 
 // list returns an empty list with room for n headers, cut from a longer one.
 func (a *arena) list(n int) []graph.Header {
 	start := len(a.headers)
 	if n > cap(a.headers)-start {
-		a.headers, start = make([]graph.Header, 0, max(256, n)), 0
+		a.headers, start = make([]graph.Header, 0, max(n, minHeaders, min(2*cap(a.headers), maxHeaders))), 0
 	}
 	a.headers = a.headers[:start+n]
 	return a.headers[start : start : start+n]
