@@ -17,7 +17,7 @@ func (f *Follower) Await(ctx context.Context, command outcome.Command) (outcome.
 		return outcome.Outcome{}, fmt.Errorf("%w: %s, not %s", ErrOtherTopic, command.Position.Topic, f.spec.Commands)
 	}
 	place := Place{Partition: command.Position.Partition, Offset: command.Position.Offset}
-	w := f.enter(place, false)
+	w := f.enter(place)
 	defer f.leave(w)
 	patience := time.NewTimer(f.timing.Patience)
 	defer patience.Stop()

@@ -161,29 +161,12 @@ func (f *Follower) Settled(partition int32) int64 {
 	return f.settled[partition]
 }
 
-// AwaitSettled waits until the command at place is settled.
-func (f *Follower) AwaitSettled(ctx context.Context, place Place) error {
-	w := f.enter(place, true)
-	defer f.leave(w)
-	for f.Settled(place.Partition) <= place.Offset {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-w.wake:
-		}
-	}
-	return nil
-}
-
 // enter registers a wait. Whoever enters leaves.
-func (f *Follower) enter(place Place, wanted bool) *wait {
-	w := &wait{place: place, wanted: wanted, wake: make(chan struct{}, 1)}
+func (f *Follower) enter(place Place) *wait {
+	w := &wait{place: place, wake: make(chan struct{}, 1)}
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.waits[place] = append(f.waits[place], w)
-	f.mu.Unlock()
-	if wanted {
-		f.stir()
-	}
 	return w
 }
 
@@ -204,4 +187,44 @@ func (f *Follower) leave(w *wait) {
 		return
 	}
 	f.waits[w.place] = waits
+}
+
+// Settling waits for commands to be settled without blocking: for whoever waits for several things at once.
+type Settling struct {
+	// C receives when one of the commands is settled; look at Settled then.
+	C     <-chan struct{}
+	f     *Follower
+	waits []*wait
+}
+
+// Settling begins to wait; the caller gives the wait back with Leave.
+func (f *Follower) Settling(places []Place) *Settling {
+	wake := make(chan struct{}, 1)
+	s := &Settling{C: wake, f: f}
+	f.mu.Lock()
+	for _, place := range places {
+		w := &wait{place: place, wanted: true, wake: wake}
+		f.waits[place] = append(f.waits[place], w)
+		s.waits = append(s.waits, w)
+		if f.settled[place.Partition] > place.Offset {
+			w.notify()
+		}
+	}
+	f.mu.Unlock()
+	f.stir()
+	return s
+}
+
+// Leave ends the wait.
+func (s *Settling) Leave() {
+	for _, w := range s.waits {
+		s.f.leave(w)
+	}
+}
+
+// SettledAll returns a copy of what Settled returns for every partition of which anything is settled.
+func (f *Follower) SettledAll() map[int32]int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.settled)
 }

@@ -38,9 +38,10 @@ func (p *Preferences) take(name, value string) {
 	case "respond-async":
 		p.RespondAsync = true
 	case "wait":
-		seconds, err := strconv.ParseUint(value, 10, 32)
-		if err == nil && !p.HasWait && seconds < maxWait {
-			p.Wait, p.HasWait = time.Duration(seconds)*time.Second, true
+		// The RFC has whole seconds; a fraction is taken too, as views take one.
+		seconds, err := strconv.ParseFloat(value, 64)
+		if err == nil && !p.HasWait && seconds >= 0 && seconds < maxWait && strings.Trim(value, "0123456789.") == "" {
+			p.Wait, p.HasWait = time.Duration(seconds*float64(time.Second)), true
 		}
 	}
 }
@@ -70,7 +71,7 @@ func unquote(text string) string {
 	return text
 }
 
-// Seconds returns a wait as the header's value has it, in whole seconds rounded up.
+// Seconds returns a wait as the header's value has it.
 func Seconds(wait time.Duration) string {
-	return strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10)
+	return strconv.FormatFloat(wait.Seconds(), 'f', -1, 64)
 }

@@ -18,6 +18,9 @@ func TestParse(t *testing.T) {
 		"respond-async, wait=0":       {RespondAsync: true, HasWait: true},
 		"wait=1, wait=9":              {Wait: time.Second, HasWait: true},
 		"wait=-1":                     {},
+		"wait=0.25":                   {Wait: 250 * time.Millisecond, HasWait: true},
+		"wait=1e3":                    {},
+		"wait=inf":                    {},
 		"wait=x, respond-async":       {RespondAsync: true},
 		`x="a,respond-async", wait=2`: {Wait: 2 * time.Second, HasWait: true},
 		`x="\"", wait=2`:              {Wait: 2 * time.Second, HasWait: true},
@@ -31,7 +34,7 @@ func TestParse(t *testing.T) {
 	if got := prefer.Parse(two); !got.RespondAsync || got.Wait != 4*time.Second {
 		t.Errorf("two headers: %+v", got)
 	}
-	if got := prefer.Seconds(1500 * time.Millisecond); got != "2" {
+	if got := prefer.Seconds(1500 * time.Millisecond); got != "1.5" {
 		t.Errorf("Seconds = %s", got)
 	}
 }
