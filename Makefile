@@ -1,0 +1,62 @@
+# Tidemill. `make help` lists what there is.
+#
+# Go 1.21 or later is enough to begin with: it fetches the version that go.mod names.
+export GOTOOLCHAIN := auto
+
+GO ?= go
+ARGS ?=
+
+# The tools of `make lint`, each at the version that everybody uses.
+GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
+
+# Two test binaries at a time: several of them start a broker of their own.
+TEST_PARALLEL ?= 2
+TEST_TIMEOUT  ?= 15m
+TEST_FLAGS    ?=
+PACKAGES      ?= ./...
+
+# What has goroutines of its own. The pure packages have none to race.
+RACE_PACKAGES ?= ./internal/... ./processors/... ./views/... ./commands/... ./apps/... ./cmd/...
+RACE_FLAGS    ?=
+
+FUZZTIME ?= 10s
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test race lint fmt vulncheck fuzz clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## the one binary, bin/tidemill
+	$(GO) build -o bin/tidemill ./cmd/tidemill
+
+run: build ## everything on the embedded broker, the calculator on :3030 (ARGS='--data DIR' and so on)
+	@exec bin/tidemill up $(ARGS)
+
+test: ## all tests (the real Kafka is fetched by Maven; without java or mvn its tests are skipped, but not where CI=true)
+	$(GO) vet ./...
+	$(GO) test -p $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
+
+race: ## the tests of everything concurrent under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -p $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(RACE_FLAGS) $(RACE_PACKAGES)
+
+lint: vulncheck ## gofumpt, vet, staticcheck, the rules of the house, govulncheck
+	@unformatted=$$($(GO) run $(GOFUMPT) -l $$($(GO) list -f '{{.Dir}}' ./...)) || exit 1; \
+	if [ -n "$$unformatted" ]; then echo "not formatted, run 'make fmt':"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) test ./internal/house
+
+fmt: ## format with gofumpt
+	$(GO) run $(GOFUMPT) -l -w $$($(GO) list -f '{{.Dir}}' ./...)
+
+vulncheck: ## known vulnerabilities in what is called (VULN=require: an unreachable database is an error)
+	@tools/vulncheck $(GOVULNCHECK)
+
+fuzz: ## each fuzz target for FUZZTIME
+	@FUZZTIME=$(FUZZTIME) tools/fuzz $(PACKAGES)
+
+clean: ## what was built; not the data, and not the fetched Kafka in .cache
+	rm -rf bin
