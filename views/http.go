@@ -84,7 +84,7 @@ func (v *View[K, V]) Handler(config HTTP[K, V]) (http.Handler, error) {
 		problems = append(problems, fmt.Errorf("the path %q must begin with a slash and not end with one", config.Path))
 	}
 	if config.Wait < 0 || config.MaxWait < 0 || config.Limit < 0 || config.MaxRows < 0 {
-		problems = append(problems, errors.New("Wait, MaxWait, Limit and MaxRows must not be negative"))
+		problems = append(problems, errors.New("none of Wait, MaxWait, Limit and MaxRows may be negative"))
 	}
 	if config.ParseKey == nil {
 		if config.ParseKey = keyParser[K](); config.ParseKey == nil {

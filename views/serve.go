@@ -275,8 +275,9 @@ func (h *handler[K, V]) await(w http.ResponseWriter, r *http.Request, p paramete
 func (h *handler[K, V]) fail(w http.ResponseWriter, r *http.Request, err error) int {
 	switch {
 	case r.Context().Err() != nil:
-		// The client has gone; the status is for the metrics.
-		return 499
+		// Most likely the client has gone and reads nothing of it.
+		problem.Write(w, problem.Details{Status: http.StatusServiceUnavailable, RetryAfter: time.Second, Detail: "the query was cut off"})
+		return http.StatusServiceUnavailable
 	case errors.Is(err, ErrNotReady):
 		restored, total := h.view.Progress()
 		problem.Write(w, problem.Details{

@@ -120,16 +120,16 @@ type View[K, V any] struct {
 func New[K, V any](config Config[K, V]) (*View[K, V], error) {
 	var problems []error
 	if err := codecs.Check(config.KeyCodec); err != nil {
-		problems = append(problems, fmt.Errorf("KeyCodec: %w", err))
+		problems = append(problems, fmt.Errorf("field KeyCodec: %w", err))
 	}
 	if err := codecs.Check(config.ValueCodec); err != nil {
-		problems = append(problems, fmt.Errorf("ValueCodec: %w", err))
+		problems = append(problems, fmt.Errorf("field ValueCodec: %w", err))
 	}
 	if err := config.Log.Validate(); err != nil {
-		problems = append(problems, fmt.Errorf("Log: %w", err))
+		problems = append(problems, fmt.Errorf("field Log: %w", err))
 	}
 	if config.CacheBytes < 0 {
-		problems = append(problems, fmt.Errorf("CacheBytes is %d; it must not be negative", config.CacheBytes))
+		problems = append(problems, fmt.Errorf("field CacheBytes is %d; it must not be negative", config.CacheBytes))
 	}
 	if config.CacheBytes == 0 {
 		config.CacheBytes = DefaultCacheBytes

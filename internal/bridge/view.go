@@ -103,14 +103,14 @@ func NewView(config ViewConfig) (*View, error) {
 		{"Destroy", config.Destroy == nil},
 	} {
 		if field.missing {
-			problems = append(problems, fmt.Errorf("%s is not set", field.name))
+			problems = append(problems, fmt.Errorf("field %s is not set", field.name))
 		}
 	}
 	if config.Group != "" && len(config.Sources) == 0 {
-		problems = append(problems, errors.New("Group is set and Sources is empty: name the topics that the group reads"))
+		problems = append(problems, errors.New("field Group is set and Sources is empty: name the topics that the group reads"))
 	}
 	if config.MaxAge < 0 {
-		problems = append(problems, fmt.Errorf("MaxAge is %v; it must not be negative", config.MaxAge))
+		problems = append(problems, fmt.Errorf("field MaxAge is %v; it must not be negative", config.MaxAge))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrViewConfig, err)

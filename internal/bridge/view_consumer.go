@@ -223,7 +223,9 @@ func (c *viewConsumer) HighWaterMarks() map[string]map[int32]int64 {
 func (c *viewConsumer) Close() error { return nil }
 
 // Pause suspends fetching of the given partitions.
-func (c *viewConsumer) Pause(partitions map[string][]int32) { c.client.PauseFetchPartitions(partitions) }
+func (c *viewConsumer) Pause(partitions map[string][]int32) {
+	c.client.PauseFetchPartitions(partitions)
+}
 
 // Resume resumes fetching of the given partitions.
 func (c *viewConsumer) Resume(partitions map[string][]int32) {

@@ -32,6 +32,7 @@ type viewTest struct {
 	sources []string
 	log     *viewTestLog
 	now     func() time.Time
+	wrap    func(store.Engine) store.Engine // around each opened engine, or nil
 
 	view *bridge.View
 	stop func() error
@@ -52,7 +53,13 @@ func (test *viewTest) start(t *testing.T) *bridge.View {
 		Client: func(options ...kgo.Opt) (*kgo.Client, error) {
 			return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(test.broker.Addr())}, options...)...)
 		},
-		Open:    func(dir string) (store.Engine, error) { return store.OpenLevelDB(dir, store.Options{}) },
+		Open: func(dir string) (store.Engine, error) {
+			engine, err := store.OpenLevelDB(dir, store.Options{})
+			if err == nil && test.wrap != nil {
+				engine = test.wrap(engine)
+			}
+			return engine, err
+		},
 		Destroy: store.Destroy,
 		Logger:  slog.New(slog.NewTextHandler(test.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})

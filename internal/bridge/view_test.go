@@ -129,10 +129,11 @@ func TestViewSurvivesAKill(t *testing.T) {
 		test.put(t, model, 0, 3000, "a")
 		test.start(t)
 		viewTestEventually(t, "something is applied", func() bool { records, _ := test.applied(); return records > 0 })
-		left := filepath.Join(t.TempDir(), "left")
-		if err := os.CopyFS(left, os.DirFS(test.dir)); err != nil {
-			t.Fatal(err)
-		}
+		var left string
+		viewTestEventually(t, "the directory is copied", func() bool {
+			left = filepath.Join(t.TempDir(), "left") // anew: files come and go meanwhile
+			return os.CopyFS(left, os.DirFS(test.dir)) == nil
+		})
 		if err := test.stop(); err != nil {
 			t.Fatal(err)
 		}

@@ -30,7 +30,7 @@ func (s *viewSession) watch(ctx context.Context) {
 	stalls := make([]viewStall, s.topic.partitions)
 	now := time.Now()
 	for i := range stalls {
-		stalls[i] = viewStall{pause: viewStallAfter, beat: now}
+		stalls[i] = viewStall{pause: viewStallAfter, beat: s.view.config.Now()}
 	}
 	checked := now
 	for {
@@ -74,8 +74,8 @@ func (s *viewSession) check(ctx context.Context, stalls []viewStall) {
 		}
 		return
 	}
-	now := time.Now()
-	s.view.contact.Store(now.UnixNano())
+	s.view.contact.Store(time.Now().UnixNano())
+	now := s.view.config.Now() // checkpoints age by this clock
 	for _, number := range numbers {
 		p := s.view.partition(number)
 		end := ends[number]
