@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tidemill/tidemill/internal/graph"
 	"github.com/tidemill/tidemill/internal/meta"
 	"github.com/tidemill/tidemill/internal/task"
 )
@@ -32,7 +33,11 @@ func (d *Driver) Snapshot() string {
 		}
 		out.WriteString("\n")
 	})
-	d.allRows(func(store string, key, value []byte) {
+	d.allRows(func(spec *graph.Store, store string, key, value []byte) {
+		if timestamp, plain, ok := graph.SplitRow(value); ok && spec.Timestamped && store == spec.Name {
+			fmt.Fprintf(&out, "store %s %s=%s at %d\n", store, text(key), text(plain), timestamp)
+			return
+		}
 		fmt.Fprintf(&out, "store %s %s=%s\n", store, text(key), text(value))
 	})
 	return out.String()
@@ -65,7 +70,7 @@ func (d *Driver) digest(seed maphash.Seed) uint64 {
 			}
 		}
 	})
-	d.allRows(func(store string, key, value []byte) {
+	d.allRows(func(_ *graph.Store, store string, key, value []byte) {
 		_, _ = hash.WriteString(store)
 		write(key)
 		write(value)
@@ -103,12 +108,12 @@ func (d *Driver) records(visit func(r *task.Record, skip func(header string) boo
 }
 
 // allRows visits the rows of all stores.
-func (d *Driver) allRows(visit func(store string, key, value []byte)) {
+func (d *Driver) allRows(visit func(spec *graph.Store, store string, key, value []byte)) {
 	for _, sub := range d.graph.SubTopologies {
 		for _, spec := range sub.Stores {
 			for _, store := range append([]string{spec.Name}, spec.DerivedStores...) {
 				for _, row := range d.rows(sub, store) {
-					visit(store, row[0], row[1])
+					visit(spec, store, row[0], row[1])
 				}
 			}
 		}
