@@ -6,11 +6,15 @@
 // membership, compaction, SASL and TLS, so that stock Kafka tools can be used
 // on its port. It is one node: it claims no replication.
 //
-// A kill -9 of the process that runs the node loses no acknowledged record, but
-// it may cut a commit in half (some partitions committed, others aborted),
-// because kfake writes the markers one after the other. That is why the child
-// process (see Spawn) outlives its parent for as long as it takes to finish
-// what it is doing and to close its files.
+// A kill -9 of the process that runs the node loses nothing that was
+// acknowledged, and transactions stay whole: what a kill leaves half done is
+// finished or undone at the next start (see recoverDir). A power cut is another
+// matter: see Options.SyncWrites. The child process (see Spawn) does not even
+// need that: when its parent dies it finishes what it is doing and closes.
+//
+// Compacted topics are not compacted: kfake's compaction rewrites a partition in
+// place, without regard to open transactions, and moves its beginning. Records
+// are deleted only where a topic's own retention.ms or retention.bytes says so.
 //
 // Errors to test for with errors.Is: ErrLocked, ErrAddress.
 package broker
@@ -22,10 +26,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -92,8 +98,13 @@ type User struct {
 // Broker is a running embedded broker. Its methods are safe for concurrent use.
 type Broker struct {
 	cluster *kfake.Cluster
+	logger  *logger
 	addr    string
+	dir     string // empty if in memory
 	lock    *dirLock
+	journal *journal
+	stop    chan struct{} // closed by Close
+	keeper  sync.WaitGroup
 	once    sync.Once
 	err     error
 }
@@ -113,38 +124,80 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{}
-	if o.Dir != "" {
-		if err := os.MkdirAll(o.Dir, 0o755); err != nil {
-			return nil, fmt.Errorf("creating the data directory: %w", err)
-		}
-		if b.lock, err = lockDir(o.Dir); err != nil {
-			return nil, err
-		}
-		if err := checkNoOtherKafka(o.Dir); err != nil {
-			b.lock.unlock()
-			return nil, err
-		}
+	b := &Broker{dir: o.Dir, stop: make(chan struct{}), logger: &logger{to: o.Logger}}
+	if err := b.openDir(o); err != nil {
+		return nil, err
 	}
-	b.cluster, err = kfake.NewCluster(o.kfake(host, port, listener)...)
+	gate := make(chan struct{})
+	listen := func(network, _ string) (net.Listener, error) {
+		l, err := net.Listen(network, net.JoinHostPort(host, strconv.Itoa(port)))
+		return &gatedListener{l, gate, b.stop}, err
+	}
+	b.cluster, err = kfake.NewCluster(append(o.kfake(listener), kfake.Ports(port), kfake.ListenFn(listen), kfake.WithLogger(b.logger))...)
 	if err != nil {
-		b.lock.unlock()
+		close(b.stop)
+		b.closeDir()
 		if _, ok := errors.AsType[*net.OpError](err); ok {
 			return nil, fmt.Errorf("%w on %s: %w (choose another address, or stop what listens there)", ErrAddress, o.Addr, err)
 		}
 		return nil, fmt.Errorf("starting the embedded broker on %q: %w", o.Dir, err)
 	}
 	if o.Dir != "" {
+		b.journal.watch(b.cluster)
 		if err := dropOpenSnapshots(o.Dir); err != nil {
 			b.Close()
 			return nil, err
 		}
 	}
-	b.mend()
+	mend(b.cluster)
+	b.keeper.Go(b.keepRetention)
 	b.addr = b.cluster.ListenAddrs()[0]
 	b.lock.describe(b.addr)
+	close(gate)
 	return b, nil
 }
+
+// gatedListener accepts nobody until the gate is open: the journal must see every
+// request.
+type gatedListener struct {
+	net.Listener
+	gate, stop <-chan struct{}
+}
+
+func (l *gatedListener) Accept() (net.Conn, error) {
+	select {
+	case <-l.gate:
+		return l.Listener.Accept()
+	case <-l.stop:
+		return nil, net.ErrClosed
+	}
+}
+
+// openDir takes the data directory and makes it whole.
+func (b *Broker) openDir(o Options) (err error) {
+	if o.Dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+		return fmt.Errorf("creating the data directory: %w", err)
+	}
+	if b.lock, err = lockDir(o.Dir); err != nil {
+		return err
+	}
+	if err = prepareDir(o.Dir, o.Logger); err == nil {
+		b.journal, err = openJournal(o.Dir, func(err error) {
+			if o.Logger != nil {
+				o.Logger.Error("a transaction would not survive a kill", "error", err)
+			}
+		})
+	}
+	if err != nil {
+		b.closeDir()
+	}
+	return err
+}
+
+func (b *Broker) closeDir() error { return errors.Join(b.journal.close(), b.lock.unlock()) }
 
 // Addr is the host and port the broker listens on.
 func (b *Broker) Addr() string { return b.addr }
@@ -156,8 +209,15 @@ func (b *Broker) Cluster() *kfake.Cluster { return b.cluster }
 // the directory back. It may be called more than once.
 func (b *Broker) Close() error {
 	b.once.Do(func() {
+		close(b.stop)
+		b.keeper.Wait()
 		b.cluster.Close()
-		b.err = b.lock.unlock()
+		if b.dir != "" {
+			if b.err = b.logger.saveError(); b.err == nil {
+				b.err = markClean(b.dir)
+			}
+		}
+		b.err = errors.Join(b.err, b.closeDir())
 	})
 	return b.err
 }
@@ -202,19 +262,16 @@ func (t *TLS) config() (*tls.Config, error) {
 	return c, nil
 }
 
-func (o Options) kfake(host string, port int, listener *tls.Config) []kfake.Opt {
+func (o Options) kfake(listener *tls.Config) []kfake.Opt {
 	partitions := o.Partitions
 	if partitions <= 0 {
 		partitions = 1
 	}
 	opts := []kfake.Opt{
-		kfake.Ports(port),
 		kfake.ClusterID("tidemill-embedded"),
 		kfake.DefaultNumPartitions(partitions),
 		kfake.MaxVersions(offered()),
-		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
-			return net.Listen(network, net.JoinHostPort(host, strconv.Itoa(port)))
-		}),
+		kfake.GroupMinSessionTimeout(time.Second),
 	}
 	if o.Dir != "" {
 		opts = append(opts, kfake.DataDir(o.Dir))
@@ -234,13 +291,18 @@ func (o Options) kfake(host string, port int, listener *tls.Config) []kfake.Opt 
 			opts = append(opts, kfake.Superuser(u.Mechanism, u.Name, u.Password))
 		}
 	}
-	if len(o.Config) > 0 {
-		opts = append(opts, kfake.BrokerConfigs(o.Config))
-	}
-	if o.Logger != nil {
-		opts = append(opts, kfake.WithLogger(logger{o.Logger}))
-	}
-	return opts
+	config := maps.Clone(defaults)
+	maps.Copy(config, o.Config)
+	return append(opts, kfake.BrokerConfigs(config))
+}
+
+// defaults keep everything: a data directory may lie idle for years, and a log
+// that is the source of truth must then still know its groups and producers.
+var defaults = map[string]string{
+	"log.cleaner.backoff.ms":         "1000000000000", // no compaction: see the package's comment
+	"log.retention.ms":               "-1",
+	"offsets.retention.minutes":      "2147483647",
+	"transactional.id.expiration.ms": "2147483647",
 }
 
 // offered is what the broker says it can do: Kafka 4.3's requests, less the one
@@ -249,25 +311,7 @@ func (o Options) kfake(host string, port int, listener *tls.Config) []kfake.Opt 
 func offered() *kversion.Versions {
 	v := kversion.V4_3_0()
 	v.SetMaxKeyVersion(kmsg.DescribeTopicPartitions.Int16(), -1)
+	v.SetMaxKeyVersion(kmsg.CreateTopics.Int16(), 4)    // from 5 on it answers settings that Java refuses
+	v.SetMaxKeyVersion(kmsg.TxnOffsetCommit.Int16(), 5) // the journal knows topics by name
 	return v
-}
-
-// logger hands kfake's lines to slog.
-type logger struct{ to *slog.Logger }
-
-func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
-	var to slog.Level
-	switch level {
-	case kfake.LogLevelError:
-		to = slog.LevelError
-	case kfake.LogLevelWarn:
-		to = slog.LevelWarn
-	case kfake.LogLevelInfo:
-		to = slog.LevelDebug // one line a request: too much for info
-	default:
-		return
-	}
-	if ctx := context.Background(); l.to.Enabled(ctx, to) {
-		l.to.Log(ctx, to, fmt.Sprintf(format, args...))
-	}
 }

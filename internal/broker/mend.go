@@ -5,20 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// mend puts right what the node answers in a way that clients cannot use.
-func (b *Broker) mend() {}
-
-// checkNoOtherKafka refuses the log directory of a real Kafka, which looks alike
-// from outside and would be misread.
-func checkNoOtherKafka(dir string) error {
+// prepareDir makes a data directory fit for the node to read.
+func prepareDir(dir string, logger *slog.Logger) error {
 	if _, err := os.Stat(filepath.Join(dir, "meta.properties")); err == nil {
 		return fmt.Errorf("%s is the log directory of a Kafka server, not of the embedded broker: choose another directory", dir)
 	}
-	return nil
+	if err := recoverDir(dir, logger); err != nil {
+		return err
+	}
+	// The users are those of the options, not of the last run.
+	if err := os.Remove(filepath.Join(dir, "sasl.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forgetting the last run's users: %w", err)
+	}
+	return markUnclean(dir)
 }
 
 // dropOpenSnapshots removes, once the node has loaded them, the summaries of
@@ -28,8 +38,7 @@ func checkNoOtherKafka(dir string) error {
 // into a file that is removed when it has been read. A crash before the
 // partition is written to again would find the summary, which says that a
 // transaction is open, without that transaction: read_committed consumers would
-// wait for its end for ever. Without the summary the partition's log is read
-// instead, and a transaction without an end counts as aborted.
+// wait for its end for ever. Without the summary the partition's log is read.
 func dropOpenSnapshots(dir string) error {
 	snapshots, err := filepath.Glob(filepath.Join(escapeGlob(dir), "partitions", "*", "snapshot.json"))
 	if err != nil {
@@ -59,13 +68,70 @@ func dropOpenSnapshots(dir string) error {
 
 // escapeGlob quotes what filepath.Glob would take for a pattern.
 func escapeGlob(path string) string {
-	var out []byte
-	for i := range len(path) {
-		switch path[i] {
-		case '*', '?', '[', '\\':
-			out = append(out, '\\')
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// mend changes requests that the node would answer wrongly.
+func mend(c *kfake.Cluster) {
+	// The node compares types of groups letter by letter; Java writes them large.
+	c.ControlKey(kmsg.ListGroups.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		types := req.(*kmsg.ListGroupsRequest).TypesFilter
+		for i := range types {
+			types[i] = strings.ToLower(types[i])
 		}
-		out = append(out, path[i])
+		return nil, nil, false
+	})
+}
+
+// retentionInterval is how often records are looked for that are to be deleted.
+const retentionInterval = 5 * time.Minute
+
+// keepRetention deletes what is too old or too much, until Close.
+func (b *Broker) keepRetention() {
+	ticker := time.NewTicker(retentionInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-b.stop:
+			return
+		case <-ticker.C:
+			b.applyRetention()
+		}
 	}
-	return string(out)
+}
+
+// applyRetention lets the node delete, unless there is a topic from which it
+// would delete although its policy is only to compact.
+func (b *Broker) applyRetention() {
+	if b.dir != "" {
+		text, err := os.ReadFile(filepath.Join(b.dir, "topics.json"))
+		if err != nil || onlyCompacted(text) {
+			return
+		}
+	}
+	b.cluster.ApplyRetention()
+}
+
+// onlyCompacted reports whether some topic is compacted, not deleted from, and
+// has a retention of its own all the same.
+func onlyCompacted(text []byte) bool {
+	var all struct {
+		Topics []struct {
+			Configs map[string]string `json:"configs"`
+		} `json:"topics"`
+	}
+	if json.Unmarshal(text, &all) != nil {
+		return true
+	}
+	for _, t := range all.Topics {
+		if strings.Contains(t.Configs["cleanup.policy"], "delete") || !strings.Contains(t.Configs["cleanup.policy"], "compact") {
+			continue
+		}
+		for _, limit := range []string{"retention.ms", "retention.bytes"} {
+			if n, err := strconv.ParseInt(t.Configs[limit], 10, 64); err == nil && n >= 0 {
+				return true
+			}
+		}
+	}
+	return false
 }

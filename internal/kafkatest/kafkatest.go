@@ -277,3 +277,7 @@ func (b Broker) produce(t testing.TB, cl *kgo.Client, records []*kgo.Record) {
 		t.Fatalf("kafkatest: producing: %v", err)
 	}
 }
+
+// At returns the helpers for a broker that somebody else has started, without
+// TLS and SASL.
+func At(addr string) Broker { return Broker{kind: KindEmbedded, addr: addr} }

@@ -20,7 +20,7 @@ func NewProducer(cfg Config, extra ...kgo.Opt) (*kgo.Client, error) {
 		kgo.RecordPartitioner(partitioner{}),
 		kgo.MaxBufferedRecords(maxBufferedRecords),
 		kgo.MaxBufferedBytes(maxBufferedBytes),
-		kgo.RecordDeliveryTimeout(cfg.WithDefaults().RequestTimeout),
+		// No RecordDeliveryTimeout: the client counts it from the record's timestamp, which may be message time.
 	)
 	client, err := kgo.NewClient(append(opts, extra...)...)
 	if err != nil {

@@ -194,7 +194,8 @@ func (p *TxnProducer) options() ([]kgo.Opt, error) {
 		kgo.RecordPartitioner(partitioner{}),
 		kgo.MaxBufferedRecords(maxBufferedRecords),
 		kgo.MaxBufferedBytes(maxBufferedBytes),
-		kgo.RecordDeliveryTimeout(p.timeout), // later it could not be committed any more
+		// No RecordDeliveryTimeout: the client counts it from the record's timestamp, which here is message time. Flush's and
+		// End's deadlines bound the wait.
 	)
 	return append(opts, p.extra...), nil
 }
