@@ -28,6 +28,7 @@ var edges = []edge{
 	{"internal/task", []string{"codecs", "internal/graph", "internal/meta", "internal/store"}},
 	{"internal/commit", []string{"internal/graph", "internal/meta", "internal/store", "internal/task"}},
 	{"internal/log", []string{"internal/partition"}},
+	{"internal/settings", []string{"codecs", "topology", "kafka", "processors", "views", "commands", "internal"}}, // cmd's
 	{"internal", []string{"codecs", "internal"}},
 	{"kafka", []string{"internal/log"}},
 	{"topology/topologytest", []string{"codecs", "topology", "internal/graph", "internal/meta", "internal/partition", "internal/task", "internal/store", "internal/store/storetest"}},

@@ -41,6 +41,8 @@ var cases = []struct {
 
 	{"a long function", "views/x.go", "func f() {\n" + strings.Repeat("_ = 1\n", 79) + "}", "size: f has 81 lines, at most 80"},
 	{"a function as long as allowed", "views/x.go", "func f() {\n" + strings.Repeat("_ = 1\n", 78) + "}", ""},
+	{"a test with a long table", "views/x_test.go", "func f() {\n_ = []int{\n" + strings.Repeat("1,\n", 90) + "}\n}", ""},
+	{"a long test", "views/x_test.go", "func f() {\n" + strings.Repeat("_ = 1\n", 79) + "}", "size: f has 81 lines, at most 80"},
 	{"a long file", "views/x_test.go", strings.Repeat("\n", 600), "size: 602 lines in a file, at most 600"},
 
 	{"a function without a comment", "views/x.go", "func F() {}", "documented: F has no comment"},
