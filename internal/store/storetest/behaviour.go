@@ -3,7 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
-	"reflect"
+	"maps"
 	"strings"
 	"testing"
 
@@ -153,7 +153,7 @@ func wantCheckpoints(t *testing.T, engine store.Engine, want ...store.Checkpoint
 			t.Errorf("Checkpoint(%q) = %+v, %v, want %+v", c.Changelog, got, found, c)
 		}
 	}
-	if got := engine.Checkpoints(); !reflect.DeepEqual(got, byName) {
+	if got := engine.Checkpoints(); !maps.Equal(got, byName) {
 		t.Errorf("Checkpoints() = %+v, want %+v", got, byName)
 	}
 }

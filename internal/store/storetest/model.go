@@ -1,11 +1,12 @@
 package storetest
 
 import (
-	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/tidemill/tidemill/internal/store"
@@ -45,12 +46,7 @@ func (m *model) rows(name string, from, to []byte) []row {
 			all = append(all, row{key, value})
 		}
 	}
-	slices.SortFunc(all, func(a, b row) int {
-		if a.key < b.key {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(all, func(a, b row) int { return strings.Compare(a.key, b.key) })
 	return all
 }
 
@@ -63,7 +59,7 @@ func againstModel(t *testing.T, engine store.Engine, restart func() store.Engine
 	random := newRandom(t)
 	m := &model{stores: map[string]map[string]string{}, checkpoints: map[string]store.Checkpoint{}}
 	batch := store.NewBatch()
-	for step := range 400 {
+	for step := range 1000 {
 		switch choice := random.IntN(100); {
 		case choice < 3:
 			name := modelStores[random.IntN(len(modelStores))]
@@ -142,7 +138,7 @@ func (m *model) compare(t *testing.T, random *rand.Rand, engine store.Engine) {
 			wantValue(t, engine, name, string(key), absent)
 		}
 	}
-	if got, want := fmt.Sprint(engine.Checkpoints()), fmt.Sprint(m.checkpoints); got != want {
-		t.Errorf("checkpoints %s, want %s", got, want)
+	if got := engine.Checkpoints(); !maps.Equal(got, m.checkpoints) {
+		t.Errorf("checkpoints %+v, want %+v", got, m.checkpoints)
 	}
 }

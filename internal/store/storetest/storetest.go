@@ -5,6 +5,7 @@ package storetest
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/tidemill/tidemill/internal/store"
@@ -140,11 +141,9 @@ func wantRange(t *testing.T, engine store.Engine, name string, from, to []byte, 
 	for _, descending := range []bool{false, true} {
 		got := collect(t, engine.Range(name, from, to, descending))
 		if descending {
-			for i, j := 0, len(got)-1; i < j; i, j = i+1, j-1 {
-				got[i], got[j] = got[j], got[i]
-			}
+			slices.Reverse(got)
 		}
-		if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) {
+		if !slices.Equal(got, want) {
 			t.Errorf("Range(%q, %q, %q, descending %v), turned ascending = %q, want %q", name, from, to, descending, got, want)
 		}
 	}
