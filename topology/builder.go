@@ -153,7 +153,7 @@ func (b *Builder) needs(node *graph.Node, given bool, what string) {
 
 // needsKey notes that the codec of a key is missing or faulty.
 func needsKey[K any](b *Builder, node *graph.Node, codec codec[K]) {
-	needsCodec(b, node, codec, "key", "name one with WithKey before this operator")
+	needsCodec(b, node, codec, "key", "name one with WithKey (or in GroupBy) before this operator")
 }
 
 // needsValue notes that the codec of a value is missing or faulty.

@@ -38,21 +38,23 @@ func checkUnused(g *graph.Graph) (problems []string) {
 	return problems
 }
 
-// checkSources finds topics that are read twice.
+// checkSources finds topics that are read twice, and repartitions of one name.
 func checkSources(g *graph.Graph) (problems []string) {
-	first := map[string]*graph.Node{}
+	readers, repartitions := map[string]*graph.Node{}, map[string]*graph.Node{}
 	for _, node := range g.Nodes {
-		if node.Kind != graph.Source {
-			continue
-		}
-		known, twice := first[node.Topic.Name]
 		switch {
-		case !twice:
-			first[node.Topic.Name] = node
-		case node.Topic.Internal:
-			problems = append(problems, fmt.Sprintf("%s: topic %q is a repartition already; give one of the two another name", node.Name, node.Topic.Name))
-		default:
-			problems = append(problems, fmt.Sprintf("%s: topic %q is read by %s already; use that stream or table twice instead", node.Name, node.Topic.Name, known.Name))
+		case node.Kind == graph.Source && !node.Topic.Internal:
+			if known, twice := readers[node.Topic.Name]; twice {
+				problems = append(problems, fmt.Sprintf("%s: topic %q is read by %s already; use that stream or table twice instead", node.Name, node.Topic.Name, known.Name))
+			} else {
+				readers[node.Topic.Name] = node
+			}
+		case node.Kind == graph.Repartition && node.Topic.Name != graph.RepartitionTopic(g.Application, ""):
+			if known, twice := repartitions[node.Topic.Name]; twice {
+				problems = append(problems, fmt.Sprintf("%s: topic %q is that of %s already; give one of the two another name", node.Name, node.Topic.Name, known.Name))
+			} else {
+				repartitions[node.Topic.Name] = node
+			}
 		}
 	}
 	return problems

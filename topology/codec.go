@@ -1,6 +1,10 @@
 package topology
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/internal/graph"
 )
@@ -11,7 +15,11 @@ type codec[T any] = codecs.Codec[T]
 // needsCodec notes that a codec is missing, and what names one, or what is wrong with it.
 func needsCodec[T any](b *Builder, node *graph.Node, given codec[T], what, remedy string) {
 	if given == nil {
-		b.problem(node, "the %s (%s) has no codec; %s", what, typeName[T](), remedy)
+		prefix := fmt.Sprintf("the %s (%s) has no codec", what, typeName[T]())
+		if slices.ContainsFunc(node.Problems, func(known string) bool { return strings.HasPrefix(known, prefix) }) {
+			return
+		}
+		b.problem(node, "%s; %s", prefix, remedy)
 		return
 	}
 	if err := codecs.Check(given); err != nil {

@@ -23,13 +23,19 @@ func (s Stream[K, V]) GroupBy[L any](f func(K, V) L, codec codecs.Codec[L]) Grou
 	return Grouped[L, V]{stream: regrouped}
 }
 
-// copartitioned returns the stream with all records of a key in one task.
-func (s Stream[K, V]) copartitioned(name string) Stream[K, V] {
+// copartitioned adds a stateful node behind the stream, with all records of a key in one task.
+func (s Stream[K, V]) copartitioned(operator, name string) (Stream[K, V], *graph.Node) {
+	before := s
 	if s.rekeyed {
 		s.out, _ = repartition(s.out, name, s.key, s.value, topicOptions{})
 		s.rekeyed = false
 	}
-	return s
+	node := s.builder.node(graph.Stateful, operator, name, s.out.node)
+	needsKey(s.builder, node, s.key)
+	if before.rekeyed {
+		needsCodec(s.builder, node, s.value, "value", "name one with WithValue before this operator: the key was changed, so the stream is repartitioned")
+	}
+	return s, node
 }
 
 // Count counts the records of each key. name is the store's and mandatory.
@@ -67,21 +73,14 @@ type aggregator[K, V, A any] struct {
 
 // aggregated adds an aggregation over a stream.
 func aggregated[K, V, A any](s Stream[K, V], operator, name string, codec codec[A], how aggregator[K, V, A]) Table[K, A] {
-	through := s.rekeyed
-	s = s.copartitioned(name)
+	s, node := s.copartitioned(operator, name)
 	b := s.builder
-	node := b.node(graph.Stateful, operator, name, s.out.node)
 	b.needs(node, how.given, "one of its functions")
-	if !through { // else the repartition node says so
-		needsKey(b, node, s.key)
-	}
 	switch operator {
 	case "aggregate":
 		needsCodec(b, node, codec, "aggregate", "give one as the last argument")
 	case "reduce":
-		if !through {
-			needsValue(b, node, codec)
-		}
+		needsValue(b, node, codec)
 	}
 	store := b.rowStore(node, name, typesOf[K, A]())
 	out := newPort[K, Change[A]](b, node)

@@ -20,6 +20,8 @@ type GroupedTable[K, V any] struct {
 func (t Table[K, V]) GroupBy[L, W any](f func(K, V) (L, W), key codecs.Codec[L], value codecs.Codec[W]) GroupedTable[L, W] {
 	node := t.builder.node(graph.Stateless, "groupBy", "", t.out.node)
 	t.builder.needs(node, f != nil, "its function")
+	needsCodec(t.builder, node, key, "key", "give one to GroupBy")
+	needsCodec(t.builder, node, value, "value", "give one to GroupBy")
 	out := newPort[L, Change[W]](t.builder, node)
 	t.out.attach(func(ctx *graph.Context) (handler[K, Change[V]], error) {
 		next, err := out.start(ctx)

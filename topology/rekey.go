@@ -1,6 +1,8 @@
 package topology
 
 import (
+	"strconv"
+
 	"github.com/tidemill/tidemill/internal/graph"
 )
 
@@ -133,7 +135,7 @@ func (s Stream[K, V]) Split() *Branches[K, V] {
 
 // Branch returns the records that fulfil keep and none of the predicates before.
 func (b *Branches[K, V]) Branch(keep func(K, V) bool) Stream[K, V] {
-	node := b.stream.builder.node(graph.Stateless, "branch", "", b.node)
+	node := b.stream.builder.node(graph.Stateless, "branch", strconv.Itoa(len(b.cases)+1), b.node)
 	b.stream.builder.needs(node, keep != nil, "its predicate")
 	out := newPort[K, V](b.stream.builder, node)
 	if !b.stream.builder.built {

@@ -22,6 +22,8 @@ func (s Stream[K, V]) Repartition(name string, key codecs.Codec[K], value codecs
 		option(&o)
 	}
 	out, node := repartition(s.out, name, key, value, o)
+	needsKey(s.builder, node, key)
+	needsValue(s.builder, node, value)
 	if err := checkName(name); err != nil {
 		s.builder.problem(node, "%v: the topic is found again by it, so give it one that stays", err)
 	}
@@ -37,8 +39,6 @@ func repartition[K, V any](from *port[K, V], name string, key codec[K], value co
 	}
 	write := b.node(graph.Repartition, "repartition", name, from.node)
 	write.Topic, write.Terminal = topic, true
-	needsKey(b, write, key)
-	needsValue(b, write, value)
 	if o.partitions < 0 {
 		b.problem(write, "%d partitions; leave the option away to take as many as the source has", o.partitions)
 	}

@@ -158,14 +158,9 @@ func (t Table[K, V]) Materialize(name string) Table[K, V] {
 // a key is skipped. The rows are kept in a store under a mandatory name. If the key was changed before, the stream is
 // repartitioned by itself, through <application>-<name>-repartition.
 func (s Stream[K, V]) ToTable(name string) Table[K, V] {
-	through := s.rekeyed
-	s = s.copartitioned(name)
+	s, node := s.copartitioned("toTable", name)
 	b := s.builder
-	node := b.node(graph.Stateful, "toTable", name, s.out.node)
-	if !through { // else the repartition node says so
-		needsKey(b, node, s.key)
-		needsValue(b, node, s.value)
-	}
+	needsValue(b, node, s.value)
 	store := b.rowStore(node, name, typesOf[K, V]())
 	out := newPort[K, Change[V]](b, node)
 	s.out.attach(func(ctx *graph.Context) (handler[K, V], error) {

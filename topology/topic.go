@@ -69,12 +69,8 @@ func (t Topic[K, V]) check(b *Builder, node *graph.Node) {
 	if t.partitions < 0 {
 		b.problem(node, "topic %s: %d partitions; leave the option away to take what the topic has", t.name, t.partitions)
 	}
-	if err := codecs.Check(t.key); err != nil {
-		b.problem(node, "topic %s, key codec: %v", t.name, err)
-	}
-	if err := codecs.Check(t.value); err != nil {
-		b.problem(node, "topic %s, value codec: %v", t.name, err)
-	}
+	needsCodec(b, node, t.key, "key of topic "+t.name, "give one to NewTopic")
+	needsCodec(b, node, t.value, "value of topic "+t.name, "give one to NewTopic")
 }
 
 // maxTopic is Kafka's limit.
