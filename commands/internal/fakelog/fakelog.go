@@ -21,7 +21,7 @@ type Log struct {
 	groups  map[string]map[follow.Partition]int64
 	down    bool
 	changed chan struct{} // closed and replaced at every change
-	marking func()        // called between the markers of one transaction, without mu
+	marking func()        // called before each marker, without mu
 }
 
 type topic struct {
@@ -45,8 +45,12 @@ func New() *Log {
 	return &Log{topics: map[string]*topic{}, groups: map[string]map[follow.Partition]int64{}, changed: make(chan struct{})}
 }
 
-// Marking sets a function that runs between the markers of one transaction.
-func (l *Log) Marking(between func()) { l.marking = between }
+// Marking sets a function that runs before each marker of a transaction.
+func (l *Log) Marking(before func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.marking = before
+}
 
 // CreateTopic creates a topic, or creates it anew under another id and empty.
 func (l *Log) CreateTopic(name string, partitions int) {
@@ -201,10 +205,11 @@ func (t *Txn) end(state txnState) {
 		}
 	}
 	l.change()
+	marking := l.marking
 	l.mu.Unlock()
 	for _, at := range t.touched {
-		if l.marking != nil {
-			l.marking()
+		if marking != nil {
+			marking()
 		}
 		l.mu.Lock()
 		p := l.topics[at.Topic].partitions[at.Partition]
