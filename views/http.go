@@ -53,7 +53,12 @@ type handler[K, V any] struct {
 	view *View[K, V]
 }
 
-// Handler returns the view's HTTP resource. It serves GET and HEAD:
+// Handler returns the view's HTTP resource, to be mounted at its path and below:
+//
+//	mux.Handle("/values", handler)
+//	mux.Handle("/values/", handler)
+//
+// It serves GET and HEAD:
 //
 //	{path}/{key}                     one row, or 404
 //	{path}?key=K                     the same, for keys that no path can carry

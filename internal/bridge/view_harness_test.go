@@ -136,12 +136,21 @@ func (test *viewTest) rows(t *testing.T) map[string]string {
 	return rows
 }
 
-// want compares the view with what it should hold.
+// want waits until the view holds what it should: a broker writes the markers of a transaction a moment after its end was
+// acknowledged, so that no offset tells when there is nothing more to come.
 func (test *viewTest) want(t *testing.T, want map[string]string) {
 	t.Helper()
-	test.level(t)
-	if got := test.rows(t); !maps.Equal(got, want) {
-		t.Fatalf("the view holds %d rows, want %d; for example %s", len(got), len(want), viewTestDifference(got, want))
+	deadline := time.Now().Add(viewTestPatience)
+	for {
+		test.level(t)
+		got := test.rows(t)
+		if maps.Equal(got, want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the view holds %d rows, want %d; for example %s", len(got), len(want), viewTestDifference(got, want))
+		}
+		time.Sleep(2 * time.Millisecond)
 	}
 }
 

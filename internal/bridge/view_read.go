@@ -46,9 +46,7 @@ func (p *viewPartition) judge(epoch uint64, err error) error {
 	case errors.Is(err, store.ErrClosed) || p.epoch.Load() != epoch:
 		return ErrViewNotReady
 	case errors.Is(err, store.ErrCorrupt):
-		if !p.damaged.Swap(true) {
-			p.session.consumer.fail(p.number, err)
-		}
+		p.damaged.Store(true) // the watch has it loaded again, which may have to wait for goka to consume at all
 		return fmt.Errorf("%w: %w", ErrViewNotReady, err)
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tidemill/tidemill/internal/store"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -44,7 +45,12 @@ func (s *viewSession) watch(ctx context.Context) {
 			checked = time.Now()
 		}
 		for i := range stalls {
-			s.unstall(ctx, s.view.partition(int32(i)), &stalls[i])
+			p := s.view.partition(int32(i))
+			if p.damaged.Load() {
+				s.consumer.fail(p.number, store.ErrCorrupt)
+				continue
+			}
+			s.unstall(ctx, p, &stalls[i])
 		}
 	}
 }
