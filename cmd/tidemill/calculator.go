@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidemill/tidemill/apps/calculator"
+	"github.com/tidemill/tidemill/internal/settings"
+)
+
+func newCalculator() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "calculator", Short: "Run one component of the calculator in a process of its own", Args: noArguments,
+		Long: `Runs one of the calculator's four components against a Kafka of yours. The log joins them: start as many of each, on as
+many machines, as you like. Processors share the partitions; views and subscriptions each have a full copy.
+
+  commander      takes in commands over HTTP            POST /values, PUT /values/{id}
+  processor      makes events of commands, exactly once
+  view           answers queries over HTTP              GET /values, GET /values/{id}
+  subscriptions  tells what became of commands          GET /commands/{id}, GET /outcomes`,
+		Example: `  tidemill calculator processor     --brokers kafka:9092 --data /var/lib/tidemill
+  tidemill calculator view          --brokers kafka:9092 --data /var/lib/tidemill
+  tidemill calculator subscriptions --brokers kafka:9092 --data /var/lib/tidemill
+  tidemill calculator commander     --brokers kafka:9092 --calculator-view-url http://view:3032`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	common := []settings.Group{settings.GroupData, settings.GroupKafka, settings.GroupTopics, settings.GroupAdmin, settings.GroupLog}
+	web := append([]settings.Group{settings.GroupCalculator, settings.GroupAuth}, common...)
+	cmd.AddCommand(
+		newComponent("commander", "Take in commands over HTTP", calculator.Commander, ":3030", ":3031", append([]settings.Group{settings.GroupRemote}, web...)),
+		newComponent("processor", "Make events of commands, exactly once", calculator.Processor, ":3030", ":3041", append([]settings.Group{settings.GroupProcessor}, common...)),
+		newComponent("view", "Answer queries over HTTP", calculator.View, ":3032", ":3042", web),
+		newComponent("subscriptions", "Tell what became of commands", calculator.Subscriptions, ":3033", ":3043", web),
+	)
+	return cmd
+}
+
+// newComponent returns the command that runs one component. Each has ports of its own, so that all can run on one machine.
+func newComponent(name, short string, make func(calculator.Config) (calculator.Component, error), addr, admin string, groups []settings.Group) *cobra.Command {
+	defaults := settings.Default()
+	defaults.Calculator.Addr, defaults.Admin.Addr = addr, admin
+	cmd := &cobra.Command{
+		Use: name, Short: short, Args: noArguments,
+		Long:    short + ".\n\nIt waits for brokers that do not answer yet, makes the topics it misses (unless --topics-create=false), and is ready\nwhen /readyz of the admin address says so. SIGINT and SIGTERM end it within 5 seconds.",
+		Example: fmt.Sprintf("  tidemill calculator %s --brokers kafka1:9092,kafka2:9092 --data /var/lib/tidemill", name),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := load(cmd, defaults)
+			if err != nil {
+				return err
+			}
+			return runComponent(cmd.Context(), s, make)
+		},
+	}
+	return withFlags(cmd, defaults, groups...)
+}
+
+func runComponent(ctx context.Context, s settings.Settings, make func(calculator.Config) (calculator.Component, error)) error {
+	logger := s.Log.Logger()
+	ctx, cancel := signals(ctx, logger)
+	defer cancel()
+	p := newProcess(s, logger)
+	config, err := p.calculatorConfig()
+	if err != nil {
+		return err
+	}
+	component, err := make(config)
+	if err != nil {
+		return err
+	}
+	p.add(component)
+	return p.run(ctx, nil, func() {
+		attributes := []any{"component", component.Name(), "brokers", s.Kafka.String(), "data", s.Data, "authorization", config.Authorizer != nil}
+		if p.app != nil {
+			attributes = append(attributes, "url", p.app.url())
+		}
+		if p.admin != nil {
+			attributes = append(attributes, "admin", p.admin.url())
+		}
+		logger.Info("started", attributes...)
+	})
+}

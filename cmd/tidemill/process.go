@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/tidemill/tidemill/apps/calculator"
+	"github.com/tidemill/tidemill/commands"
+	"github.com/tidemill/tidemill/internal/settings"
+)
+
+// The shares of the five seconds within which a process leaves.
+const (
+	drainTimeout = 2 * time.Second        // for a processor to commit what it has stepped
+	httpGrace    = 300 * time.Millisecond // for requests to finish by themselves; see httpServer.stop
+	endTimeout   = time.Second            // for everything else to end
+)
+
+// process runs components with their HTTP servers until a signal comes or one of them fails.
+type process struct {
+	settings settings.Settings
+	logger   *slog.Logger
+	registry *prometheus.Registry
+
+	components []running
+	watch      *watch
+	health     *health
+	app, admin *httpServer // nil where there is none
+	background sync.WaitGroup
+}
+
+// running is a component and what ends it.
+type running struct {
+	calculator.Component
+	cancel context.CancelFunc
+	done   chan struct{} // closed when Run has returned
+	err    error         // of Run; to be read once done is closed
+}
+
+// newProcess returns a process without components.
+func newProcess(s settings.Settings, logger *slog.Logger) *process {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return &process{settings: s, logger: logger, registry: registry, health: &health{}}
+}
+
+// calculatorConfig returns what the calculator's components are made from.
+func (p *process) calculatorConfig() (calculator.Config, error) {
+	s := p.settings
+	s.Kafka.Logger = p.logger.With("component", "kafka client")
+	authorizer, err := s.Auth.Authorizer()
+	if err != nil {
+		return calculator.Config{}, err
+	}
+	return calculator.Config{
+		Kafka: s.Kafka, Dir: s.Data, Processor: s.ProcessorConfig(), ViewURL: s.Calculator.ViewURL,
+		SubscriptionsURL: s.Calculator.SubscriptionsURL, Wait: s.Calculator.Wait, Authorizer: authorizer,
+		LogCommands: s.Log.Commands, Logger: p.logger, Metrics: p.registry,
+	}, nil
+}
+
+// add takes in components; they are stopped in this order.
+func (p *process) add(components ...calculator.Component) {
+	for _, component := range components {
+		p.components = append(p.components, running{Component: component, done: make(chan struct{})})
+		p.health.parts = append(p.health.parts, readyFunc{component.Name(), component.Ready})
+	}
+}
+
+// listen takes the addresses, before anything runs.
+func (p *process) listen() error {
+	metrics, err := newHTTPMetrics(p.registry)
+	if err != nil {
+		return err
+	}
+	if p.watch, err = newWatch(p.settings.Kafka, p.registry, p.logger); err != nil {
+		return err
+	}
+	p.health.parts = append(p.health.parts, readyFunc{"log", func() error {
+		if p.watch.away() {
+			return errLogAway
+		}
+		return nil
+	}})
+	if p.serves() {
+		mux := http.NewServeMux()
+		p.health.mount(mux)
+		for _, component := range p.components {
+			component.Mount(mux)
+		}
+		handler := hardened(p.watch.guard(commands.Problems(mux)), metrics, p.logger)
+		if p.app, err = newHTTPServer("the calculator", p.settings.Calculator.Addr, "calculator-addr", handler, p.logger); err != nil {
+			return err
+		}
+	}
+	if p.settings.Admin.Addr == "" {
+		return nil
+	}
+	handler := hardened(commands.Problems(adminHandler(p.health, p.registry, p.settings.Admin.Pprof)), metrics, p.logger)
+	if p.admin, err = newHTTPServer("operators", p.settings.Admin.Addr, "admin-addr", handler, p.logger); err != nil && p.app != nil {
+		_ = p.app.listener.Close() // the process ends anyway
+	}
+	return err
+}
+
+// serves reports whether there is anything but the processor.
+func (p *process) serves() bool {
+	for _, component := range p.components {
+		if component.Name() != "processor" {
+			return true
+		}
+	}
+	return false
+}
+
+// start begins everything.
+func (p *process) start(ctx context.Context) {
+	p.background.Go(func() { p.watch.run(ctx) })
+	for i := range p.components {
+		component := &p.components[i]
+		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		component.cancel = cancel
+		go func() {
+			defer close(component.done)
+			component.err = component.Run(own)
+		}()
+	}
+	for _, server := range []*httpServer{p.app, p.admin} {
+		if server != nil {
+			server.start()
+		}
+	}
+}
+
+// wait returns when ctx is done, or with the error of what has failed.
+func (p *process) wait(ctx context.Context, broker <-chan error) error {
+	failed := make(chan error, len(p.components))
+	for i := range p.components {
+		component := &p.components[i]
+		go func() { // ends with the component, which stop waits for
+			<-component.done
+			failed <- failure(component.Name(), component.err)
+		}()
+	}
+	var app, admin chan error
+	if p.app != nil {
+		app = p.app.served
+	}
+	if p.admin != nil {
+		admin = p.admin.served
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failed:
+		return err
+	case err := <-broker:
+		return err
+	case err := <-app:
+		return fmt.Errorf("serving the calculator: %w", err)
+	case err := <-admin:
+		return fmt.Errorf("serving operators: %w", err)
+	}
+}
+
+// failure says which component has ended, and why.
+func failure(name string, err error) error {
+	if err == nil {
+		err = errors.New("it ended by itself")
+	}
+	return fmt.Errorf("the %s has ended: %w", name, err)
+}
+
+// stop ends everything: the processor first, so that what it has stepped is committed while the others can still tell of
+// it; then HTTP, then the rest.
+func (p *process) stop() error {
+	p.health.stopping.Store(true)
+	var errs []error
+	for i := range p.components {
+		if component := &p.components[i]; component.Name() == "processor" {
+			errs = append(errs, component.end(drainTimeout))
+		}
+	}
+	for i := range p.components {
+		p.components[i].Stopping()
+	}
+	var servers sync.WaitGroup
+	for _, server := range []*httpServer{p.app, p.admin} {
+		if server != nil {
+			servers.Go(func() { server.stop(httpGrace) })
+		}
+	}
+	servers.Wait()
+	for i := range p.components {
+		p.components[i].cancel()
+	}
+	for i := range p.components {
+		component := &p.components[i]
+		errs = append(errs, component.end(endTimeout))
+		if component.ended() {
+			errs = append(errs, component.Close())
+		}
+	}
+	p.background.Wait()
+	return errors.Join(errs...)
+}
+
+// ended reports whether Run has returned.
+func (r *running) ended() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// end ends a component and waits for it.
+func (r *running) end(timeout time.Duration) error {
+	r.cancel()
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case <-r.done:
+		return nil // wait has told its error, if it ended by itself
+	case <-timer.C:
+		return fmt.Errorf("the %s has not ended within %s", r.Name(), timeout)
+	}
+}
+
+// signals returns a context that ends with SIGINT or SIGTERM. A second signal ends the process at once.
+func signals(parent context.Context, logger *slog.Logger) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(parent)
+	received := make(chan os.Signal, 2)
+	signal.Notify(received, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		select {
+		case <-ctx.Done():
+		case s := <-received:
+			logger.Info("stopping: draining and committing; a second signal ends at once", "signal", s.String())
+			cancel()
+			<-received
+			os.Exit(exitFailure)
+		}
+	}()
+	return ctx, cancel
+}
+
+// run runs the process until a signal or a failure, and stops it. started is called once everything has begun.
+func (p *process) run(ctx context.Context, broker <-chan error, started func()) error {
+	if err := p.listen(); err != nil {
+		return errors.Join(err, p.discard())
+	}
+	own, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.start(own)
+	started()
+	err := p.wait(ctx, broker)
+	began := time.Now()
+	cancel()
+	if stopErr := p.stop(); stopErr != nil {
+		return errors.Join(err, stopErr)
+	}
+	p.logger.Info("stopped", "took", time.Since(began).Round(time.Millisecond))
+	return err
+}
+
+// discard closes what was made and not run.
+func (p *process) discard() error {
+	var errs []error
+	for i := range p.components {
+		errs = append(errs, p.components[i].Close())
+	}
+	return errors.Join(errs...)
+}

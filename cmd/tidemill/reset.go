@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/spf13/cobra"
+
+	"github.com/tidemill/tidemill/internal/graph"
+	"github.com/tidemill/tidemill/internal/log"
+	"github.com/tidemill/tidemill/internal/settings"
+	"github.com/tidemill/tidemill/topology"
+)
+
+// memberPoll is how often a group is looked at while its members are waited for.
+const memberPoll = 250 * time.Millisecond
+
+// resetOptions are the flags of reset.
+type resetOptions struct {
+	yes, outputs, embedded bool
+	wait                   time.Duration
+}
+
+func newReset() *cobra.Command {
+	defaults := settings.Default()
+	var o resetOptions
+	cmd := &cobra.Command{
+		Use: "reset APPLICATION", Short: "Forget what a processor has done, so that it begins anew (dry run without --yes)",
+		Args: oneArgument("the name of an application"), ValidArgsFunction: completeApplications,
+		Long: `Deletes the offsets of an application's groups, its changelogs and repartition topics, and its local state in the data
+directory. Its source topics stay: at the next start everything in them is processed again, from the beginning.
+
+What it has written before stays too, so that each event is written a second time, under the same id and with the same
+body. --outputs deletes the topics it writes (events, rejections, dead letters) as well, so that they come out as they were.
+
+Without --yes it only says what it would do. It refuses while a group has members: stop all processors first. A processor
+that has ended stays a member until its session time-out (10 s, unless configured otherwise): --wait waits for that.`,
+		Example: `  tidemill reset calculator --brokers kafka:9092
+  tidemill reset calculator --brokers kafka:9092 --outputs --wait 30s --yes
+  tidemill reset calculator --embedded --data ./tidemill-data --yes      after 'tidemill up' has ended`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, t, err := loadApplication(cmd, defaults, args[0])
+			if err != nil {
+				return err
+			}
+			return reset(cmd.Context(), s, t, o, cmd.OutOrStdout())
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&o.yes, "yes", false, "do it")
+	flags.BoolVar(&o.outputs, "outputs", false, "delete the topics that the application writes as well")
+	flags.BoolVar(&o.embedded, "embedded", false, "start the embedded broker on the data directory for this")
+	flags.DurationVar(&o.wait, "wait", 0, "how long to wait until the groups have no members")
+	return withFlags(cmd, defaults, settings.GroupKafka, settings.GroupData, settings.GroupBroker)
+}
+
+func reset(ctx context.Context, s settings.Settings, t *topology.Topology, o resetOptions, out io.Writer) (err error) {
+	if o.embedded {
+		logger := s.Log.Logger()
+		node, err := startEmbedded(ctx, brokerOptions(s), logger)
+		if err != nil {
+			return err
+		}
+		s.Kafka.Brokers = []string{node.addr()}
+		close(node.ended) // nobody supervises it
+		defer func() {
+			if stopErr := node.stop(); stopErr != nil {
+				logger.Error("stopping the broker", "error", stopErr)
+			}
+		}()
+	}
+	return withAdmin(ctx, s, func(admin *log.Admin) error {
+		plan, err := planReset(ctx, admin, s, t, o)
+		if err != nil {
+			return err
+		}
+		if !o.yes {
+			plan.print(out, "would delete")
+			fmt.Fprintln(out, "\nNothing was done. Add --yes to do it.")
+			return plan.free(ctx, admin, 0)
+		}
+		if err := plan.free(ctx, admin, o.wait); err != nil {
+			return err
+		}
+		if err := plan.carryOut(ctx, admin); err != nil {
+			return err
+		}
+		plan.print(out, "deleted")
+		return nil
+	})
+}
+
+// resetPlan is what there is to delete.
+type resetPlan struct {
+	groups []string // with offsets
+	topics []string // that exist
+	state  []string // directories that exist
+}
+
+func planReset(ctx context.Context, admin *log.Admin, s settings.Settings, t *topology.Topology, o resetOptions) (resetPlan, error) {
+	var plan resetPlan
+	existing, err := admin.Topics(ctx)
+	if err != nil {
+		return plan, err
+	}
+	there := map[string]bool{}
+	for _, name := range existing {
+		there[name] = true
+	}
+	for _, name := range topicsToReset(t, o.outputs) {
+		if there[name] {
+			plan.topics = append(plan.topics, name)
+			there[name] = false
+		}
+	}
+	for _, g := range applicationGroups(t) {
+		committed, err := admin.CommittedOffsets(ctx, g.name, false)
+		if err != nil {
+			return plan, err
+		}
+		state, _, err := admin.GroupMembers(ctx, g.name)
+		if err != nil {
+			return plan, err
+		}
+		if len(committed) > 0 || state != "Dead" {
+			plan.groups = append(plan.groups, g.name)
+		}
+	}
+	dir := filepath.Join(s.Data, "processors", t.Application())
+	if _, err := os.Stat(dir); err == nil {
+		plan.state = append(plan.state, dir)
+	}
+	return plan, nil
+}
+
+// topicsToReset returns the topics that belong to the application alone, and those it writes if outputs go too.
+func topicsToReset(t *topology.Topology, outputs bool) []string {
+	var names []string
+	sources := map[string]bool{}
+	for _, node := range t.Graph().Nodes {
+		if node.Kind == graph.Source {
+			sources[node.Topic.Name] = !node.Topic.Internal
+		}
+	}
+	for _, sub := range t.Graph().SubTopologies {
+		for _, store := range sub.Stores {
+			if store.Changelog != "" && !sources[store.Changelog] {
+				names = append(names, store.Changelog)
+			}
+		}
+	}
+	for _, node := range t.Graph().Nodes {
+		if node.Topic == nil || node.Dynamic || sources[node.Topic.Name] {
+			continue
+		}
+		if node.Topic.Internal || outputs && node.Kind == graph.Sink {
+			names = append(names, node.Topic.Name)
+		}
+	}
+	if outputs {
+		names = append(names, t.Graph().DeadLetterTopic())
+	}
+	return names
+}
+
+func (p resetPlan) print(out io.Writer, doing string) {
+	if len(p.groups)+len(p.topics)+len(p.state) == 0 {
+		fmt.Fprintln(out, "There is nothing to delete.")
+	}
+	for _, group := range p.groups {
+		fmt.Fprintf(out, "%s the offsets of group %s\n", doing, group)
+	}
+	for _, topic := range p.topics {
+		fmt.Fprintf(out, "%s topic %s\n", doing, topic)
+	}
+	for _, dir := range p.state {
+		fmt.Fprintf(out, "%s local state %s\n", doing, dir)
+	}
+}
+
+// free checks that nobody uses what is to be deleted, waiting as long as asked.
+func (p resetPlan) free(ctx context.Context, admin *log.Admin, wait time.Duration) error {
+	deadline := time.Now().Add(wait)
+	for {
+		busy, err := p.busy(ctx, admin)
+		if err != nil || busy == nil || time.Now().After(deadline) {
+			return errors.Join(err, busy)
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), busy)
+		case <-time.After(memberPoll):
+		}
+	}
+}
+
+// busy says who uses what is to be deleted, nil if nobody does.
+func (p resetPlan) busy(ctx context.Context, admin *log.Admin) (busy, err error) {
+	var who []error
+	for _, group := range p.groups {
+		state, members, err := admin.GroupMembers(ctx, group)
+		if err != nil {
+			return nil, err
+		}
+		for _, member := range members {
+			who = append(who, fmt.Errorf("%w: group %s (%s) has member %s at %s: stop that processor; if it has just ended, it counts until its session time-out: add --wait 30s",
+				errRefused, group, state, member.InstanceID, member.Host))
+		}
+	}
+	for _, dir := range p.state {
+		lock := flock.New(filepath.Join(dir, "LOCK"))
+		held, err := lock.TryLock()
+		if err != nil {
+			return nil, fmt.Errorf("locking %s: %w", dir, err)
+		}
+		if !held {
+			who = append(who, fmt.Errorf("%w: a process uses the local state in %s: stop it", errRefused, dir))
+			continue
+		}
+		if err := lock.Unlock(); err != nil {
+			return nil, fmt.Errorf("unlocking %s: %w", dir, err)
+		}
+	}
+	return errors.Join(who...), nil
+}
+
+// carryOut deletes offsets first: with them gone and the rest still there, a processor that starts refuses, and a second
+// reset finishes the work.
+func (p resetPlan) carryOut(ctx context.Context, admin *log.Admin) error {
+	for _, group := range p.groups {
+		if err := admin.DeleteGroup(ctx, group); err != nil {
+			return err
+		}
+	}
+	if len(p.topics) > 0 {
+		if err := admin.DeleteTopics(ctx, p.topics...); err != nil {
+			return err
+		}
+	}
+	for _, dir := range p.state {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("deleting local state: %w", err)
+		}
+	}
+	return nil
+}

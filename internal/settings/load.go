@@ -1,0 +1,218 @@
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/knadh/koanf/parsers/toml/v2"
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/providers/posflag"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+)
+
+// ErrInvalid is wrapped round everything that is wrong with a configuration.
+var ErrInvalid = errors.New("invalid configuration")
+
+// AddFlags adds the flags of some groups to a set. defaults are what the flags say they default to.
+func AddFlags(flags *pflag.FlagSet, defaults Settings, groups ...Group) {
+	for _, s := range defaults.list() {
+		if slices.Contains(groups, s.group) && !s.secret {
+			s.add(flags, s.flagName())
+		}
+	}
+}
+
+// AddFileFlag adds --config, the file to read.
+func AddFileFlag(flags *pflag.FlagSet) {
+	flags.String("config", "", "`file` of settings, YAML or TOML (or "+EnvPrefix+"CONFIG)")
+}
+
+// add adds the setting to a flag set, with its present value as the default.
+func (s setting) add(flags *pflag.FlagSet, name string) {
+	switch field := s.field.(type) {
+	case *bool:
+		flags.BoolVar(field, name, *field, s.usage)
+	case *string:
+		flags.StringVar(field, name, *field, s.usage)
+	case *[]string:
+		flags.StringSliceVar(field, name, *field, s.usage)
+	case *int16:
+		flags.Int16Var(field, name, *field, s.usage)
+	case *int32:
+		flags.Int32Var(field, name, *field, s.usage)
+	default:
+		flags.DurationVar(duration(s.field), name, *duration(s.field), s.usage)
+	}
+}
+
+// Load returns the settings: those of flags that were given, else of the environment, else of the file, else the defaults.
+// flags may be nil. The error wraps ErrInvalid and lists all that is wrong.
+func Load(flags *pflag.FlagSet, defaults Settings) (Settings, error) {
+	loaded := defaults
+	known := map[string]setting{}
+	byFlag := map[string]string{}
+	byEnv := map[string]string{}
+	for _, s := range loaded.list() {
+		known[s.key], byFlag[s.flagName()], byEnv[s.env()] = s, s.key, s.key
+	}
+	k := koanf.New(".")
+	wrong := loadFile(k, flags, known)
+	if err := k.Load(env.Provider(".", env.Opt{Prefix: EnvPrefix, TransformFunc: func(name, value string) (string, any) {
+		return byEnv[name], value // "" is skipped
+	}}), nil); err != nil {
+		wrong = append(wrong, err)
+	}
+	if flags != nil {
+		if err := k.Load(posflag.ProviderWithFlag(flags, ".", nil, func(f *pflag.Flag) (string, any) {
+			if key, ok := byFlag[f.Name]; ok && f.Changed {
+				return key, text(f.Value)
+			}
+			return "", nil
+		}), nil); err != nil {
+			wrong = append(wrong, err)
+		}
+	}
+	for _, s := range loaded.list() {
+		if k.Exists(s.key) {
+			if err := s.set(k.Get(s.key)); err != nil {
+				wrong = append(wrong, err)
+			}
+		}
+	}
+	wrong = append(wrong, loaded.problems()...)
+	if len(wrong) > 0 {
+		return loaded, fmt.Errorf("%w:\n%w", ErrInvalid, errors.Join(wrong...))
+	}
+	return loaded, nil
+}
+
+// loadFile reads the file that --config or TIDEMILL_CONFIG names. Keys that nothing knows are refused: a misspelt setting
+// must not go unnoticed.
+func loadFile(k *koanf.Koanf, flags *pflag.FlagSet, known map[string]setting) []error {
+	path := os.Getenv(EnvPrefix + "CONFIG")
+	if flags != nil {
+		if given, err := flags.GetString("config"); err == nil && given != "" {
+			path = given
+		}
+	}
+	if path == "" {
+		return nil
+	}
+	var parser koanf.Parser
+	switch filepath.Ext(path) {
+	case ".yaml", ".yml":
+		parser = yaml.Parser()
+	case ".toml":
+		parser = toml.Parser()
+	default:
+		return []error{fmt.Errorf("%s: a file of settings is YAML (.yaml, .yml) or TOML (.toml)", path)}
+	}
+	read := koanf.New(".")
+	if err := read.Load(file.Provider(path), parser); err != nil {
+		return []error{fmt.Errorf("reading %s: %w", path, err)}
+	}
+	var wrong []error
+	for _, key := range read.Keys() {
+		if _, ok := known[key]; !ok {
+			wrong = append(wrong, fmt.Errorf("%s: there is no setting %q%s", path, key, suggest(key, known)))
+			read.Delete(key)
+		}
+	}
+	if err := k.Merge(read); err != nil {
+		wrong = append(wrong, err)
+	}
+	return wrong
+}
+
+// suggest names a known key that is alike.
+func suggest(key string, known map[string]setting) string {
+	alike := func(text string) string {
+		return strings.NewReplacer("_", "", "-", "", ".", "").Replace(strings.ToLower(text))
+	}
+	for candidate := range known {
+		if alike(candidate) == alike(key) || strings.HasSuffix(candidate, "."+key) {
+			return fmt.Sprintf("; did you mean %q?", candidate)
+		}
+	}
+	return "; 'tidemill config' lists them all"
+}
+
+// text returns a flag's value as text, lists joined by commas.
+func text(value pflag.Value) string {
+	if list, ok := value.(pflag.SliceValue); ok {
+		return strings.Join(list.GetSlice(), ",")
+	}
+	return value.String()
+}
+
+// set takes a value from a file (of any type), or from environment and flags (text).
+func (s setting) set(value any) error {
+	var given string
+	switch value := value.(type) {
+	case []any:
+		parts := make([]string, 0, len(value))
+		for _, part := range value {
+			parts = append(parts, fmt.Sprint(part))
+		}
+		given = strings.Join(parts, ",")
+	case []string:
+		given = strings.Join(value, ",")
+	default:
+		given = fmt.Sprint(value)
+	}
+	scratch := pflag.NewFlagSet("", pflag.ContinueOnError)
+	s.add(scratch, "x")
+	if err := scratch.Lookup("x").Value.Set(given); err != nil {
+		shown := fmt.Sprintf("%q", given)
+		if s.secret {
+			shown = "the value"
+		}
+		return fmt.Errorf("%s (%s): %s does not fit: want %s", s.key, s.env(), shown, s.wants())
+	}
+	return nil
+}
+
+// wants says what the setting takes.
+func (s setting) wants() string {
+	switch s.field.(type) {
+	case *bool:
+		return "true or false"
+	case *int16, *int32:
+		return "a whole number"
+	case *string, *[]string:
+		return "text"
+	}
+	return "a duration such as 500ms or 10s"
+}
+
+// Given reports whether a setting is given by a flag, the environment or the file, whatever its value.
+func Given(flags *pflag.FlagSet, key string) (bool, error) {
+	defaults := Default()
+	for _, s := range defaults.list() {
+		if s.key != key {
+			continue
+		}
+		if _, ok := os.LookupEnv(s.env()); ok {
+			return true, nil
+		}
+		if f := flags.Lookup(s.flagName()); f != nil && f.Changed {
+			return true, nil
+		}
+	}
+	read := koanf.New(".")
+	known := map[string]setting{}
+	for _, s := range defaults.list() {
+		known[s.key] = s
+	}
+	if wrong := loadFile(read, flags, known); len(wrong) > 0 {
+		return false, fmt.Errorf("%w:\n%w", ErrInvalid, errors.Join(wrong...))
+	}
+	return read.Exists(key), nil
+}
