@@ -190,7 +190,6 @@ func BenchmarkWorkload(b *testing.B) {
 		"buffer=2M":        {WriteBuffer: 2 << 20},
 		"buffer=4M":        {WriteBuffer: 4 << 20},
 		"snappy":           {Compression: CompressionSnappy},
-		"uncompressed":     {Compression: CompressionNone},
 		"no-filters":       {BloomBits: -1},
 		"no-cache":         {Cache: NewCache(0)},
 		"shared-cache=4M":  {Cache: NewCache(4 << 20)},

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -241,16 +242,26 @@ func (e *levelDB) commit() error {
 	return nil
 }
 
-// maxReusedBatch bounds the memory a batch keeps for the next one.
-const maxReusedBatch = 8 << 20
+const (
+	// maxReusedBatch bounds the memory a batch keeps for the next one.
+	maxReusedBatch = 1 << 20
+	// batchOverhead is the most an operation takes in LevelDB's batch besides its key and value.
+	batchOverhead = 1 + 2*binary.MaxVarintLen32 + binary.MaxVarintLen64
+)
+
+// resetRaw empties e.raw and makes room for a batch, so that it need not grow step by step.
+func (e *levelDB) resetRaw(batch *Batch) {
+	need := len(batch.data) + batchOverhead*len(batch.operations)
+	if have := cap(e.raw.Dump()); have < need || have > maxReusedBatch && need < maxReusedBatch {
+		e.raw = *leveldb.MakeBatch(need + need/4)
+	}
+	e.raw.Reset()
+}
 
 // translate turns a batch into LevelDB's in e.raw and counts its bytes in e.bytes, by number of the store. It returns
 // the catalog that knows the batch's new stores, or nil if there are none.
 func (e *levelDB) translate(batch *Batch) (added *catalog) {
-	if cap(e.raw.Dump()) > maxReusedBatch {
-		e.raw = leveldb.Batch{}
-	}
-	e.raw.Reset()
+	e.resetRaw(batch)
 	names := e.catalog
 	for _, store := range batch.stores {
 		if _, known := names.stores[store]; known {
