@@ -75,7 +75,7 @@ func (d *decideInstance[K, C, E, S]) handle(ctx *graph.Context, key K, command C
 	if err != nil {
 		return err
 	}
-	d.extra = appendSeen(d.extra[:0], id, fingerprint)
+	d.extra = appendSeen(d.extra[:0], id, fingerprint, ctx.StreamTime-ctx.Timestamp)
 	ctx.At = d.node
 	decision := d.decider.Decide(state, found, command)
 	if decision.kind != "" {

@@ -17,7 +17,9 @@ var errSeenRow = errors.New("malformed row of remembered commands")
 // header, and the rows below are derived from it, live as in a restore. So that no id is lost when a key's records are
 // compacted, the changelog has min.compaction.lag.ms set to the horizon. This costs no record of its own.
 
-// seenCommands are the command ids that a task has applied: rows id → fingerprint, timestamp.
+// seenCommands are the command ids that a task has applied: rows id → fingerprint and the stream time at which it was
+// applied. It is not the command's own time: that may lie behind the stream's by more than the horizon, if a clock was
+// wrong or a message was long on its way, and the command must be remembered all the same.
 type seenCommands struct {
 	rows    graph.State
 	horizon int64 // milliseconds
@@ -27,7 +29,7 @@ type seenCommands struct {
 
 type fingerprint [8]byte
 
-// seenRow is fingerprint and big-endian timestamp.
+// seenRow is the length of a row: fingerprint and big-endian stream time in milliseconds.
 const seenRow = 16
 
 // fingerprintOf tells two bodies under one id apart: the commander's header, or the record's own bytes.
@@ -58,9 +60,11 @@ func (s *seenCommands) find(now int64, id string) (first fingerprint, known bool
 	return first, true, nil
 }
 
-// appendSeen appends what a changelog record's header carries: fingerprint, then the id.
-func appendSeen(dst []byte, id string, f fingerprint) []byte {
+// appendSeen appends what a changelog record's header carries: fingerprint, the uvarint of how many milliseconds the
+// command's timestamp lies behind the stream time, then the id.
+func appendSeen(dst []byte, id string, f fingerprint, behind int64) []byte {
 	dst = append(dst, f[:]...)
+	dst = binary.AppendUvarint(dst, uint64(behind))
 	return append(dst, id...)
 }
 
@@ -70,10 +74,14 @@ func deriveSeen(store string) func(key, value, extra []byte, timestamp int64, pu
 		if len(extra) <= len(fingerprint{}) {
 			return
 		}
+		behind, n := binary.Uvarint(extra[8:])
+		if n <= 0 {
+			return
+		}
 		var row [seenRow]byte
 		copy(row[:], extra[:8])
-		binary.BigEndian.PutUint64(row[8:], uint64(timestamp))
-		put(store, extra[8:], row[:])
+		binary.BigEndian.PutUint64(row[8:], uint64(timestamp)+behind)
+		put(store, extra[8+n:], row[:])
 	}
 }
 

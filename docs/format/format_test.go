@@ -20,7 +20,7 @@ func TestExamples(t *testing.T) {
 		{"headers.md", spaced(meta.AppendCause(nil, 3, 1000))},
 		{"offset-metadata.md", meta.Offset{Sequence: 42, StreamTime: 1_700_000_000_000}.String()},
 		{"changelog.md", spaced(task.AppendChangelog(nil, 300, nil))},
-		{"changelog.md", spaced(task.AppendChangelog(nil, 5, append(binary.BigEndian.AppendUint64(nil, 0x0102030405060708), "c1"...)))},
+		{"changelog.md", spaced(task.AppendChangelog(nil, 5, append(binary.BigEndian.AppendUint64(nil, 0x0102030405060708), "\xac\x02c1"...)))},
 		{"token.md", token.Token{Topic: "calculator-commands", Partition: 1, Offset: 7}.String()},
 	} {
 		text, err := os.ReadFile(example.document)

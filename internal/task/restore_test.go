@@ -1,9 +1,11 @@
 package task_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -35,6 +37,14 @@ func restored(t *testing.T, sub *graph.SubTopology, changelog []graph.Output, li
 		t.Fatal(err)
 	}
 	return allRows(t, base)
+}
+
+func clone(output graph.Output) graph.Output {
+	output.Key, output.Value, output.Headers = bytes.Clone(output.Key), bytes.Clone(output.Value), slices.Clone(output.Headers)
+	for i := range output.Headers {
+		output.Headers[i].Value = bytes.Clone(output.Headers[i].Value)
+	}
+	return output
 }
 
 func allRows(t *testing.T, base store.Engine) string {
@@ -80,7 +90,9 @@ func TestRestoredRowsEqualLive(t *testing.T) {
 				return nil
 			}))
 		}
-		changelog = append(changelog, h.commit().Changelog...)
+		for _, output := range h.commit().Changelog {
+			changelog = append(changelog, clone(output)) // the layer's memory serves again
+		}
 		live = append(live, allRows(t, h.base))
 	}
 	for commit, want := range live {

@@ -111,13 +111,13 @@ func moves(seed uint64, n int) []func(*topologytest.Driver) {
 func TestEveryStepOfADecider(t *testing.T) {
 	built, _ := bank(t)
 	for _, test := range []struct {
-		partitions int32
-		every      int
-	}{{1, 1}, {3, 7}} {
-		t.Run(fmt.Sprintf("%d partitions, commit every %d", test.partitions, test.every), func(t *testing.T) {
-			begin := time.Now()
+		partitions      int32
+		every, commands int
+	}{{3, 7, 200}, {1, 1, 40}} {
+		t.Run(fmt.Sprintf("%d commands, %d partitions, commit every %d", test.commands, test.partitions, test.every), func(t *testing.T) {
 			const seed = 20261121
-			topologytest.EveryStep(t, built, moves(seed, 200), topologytest.Partitions(test.partitions), topologytest.CommitEvery(test.every))
+			begin := time.Now()
+			topologytest.EveryStep(t, built, moves(seed, test.commands), topologytest.Partitions(test.partitions), topologytest.CommitEvery(test.every))
 			t.Logf("seed %d, %v", seed, time.Since(begin))
 		})
 	}

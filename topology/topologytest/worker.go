@@ -1,6 +1,7 @@
 package topologytest
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/tidemill/tidemill/internal/graph"
@@ -117,14 +118,27 @@ func (w *worker) send() {
 	}
 }
 
+// write appends a copy of an output: the task's memory serves again after the commit.
 func (w *worker) write(output graph.Output) int64 {
 	target := output.Partition
 	if target == graph.PartitionByKey {
 		target = w.log.partitionFor(output.Topic, output.Key, w.partition)
 	}
-	return w.log.append(task.Record{
-		Topic: output.Topic, Partition: target, Key: output.Key, Value: output.Value, Headers: output.Headers, Timestamp: output.Timestamp,
+	headers := make([]graph.Header, 0, len(output.Headers))
+	for _, header := range output.Headers {
+		headers = append(headers, graph.Header{Key: header.Key, Value: bytes.Clone(header.Value)})
+	}
+	return w.log.append(task.Record{ // copies: the task uses the transaction's memory again
+		Topic: output.Topic, Partition: target, Key: bytes.Clone(output.Key), Value: bytes.Clone(output.Value), Headers: headers, Timestamp: output.Timestamp,
 	}, entryPending)
+}
+
+func cloneHeaders(headers []graph.Header) []graph.Header {
+	own := make([]graph.Header, 0, len(headers))
+	for _, header := range headers {
+		own = append(own, graph.Header{Key: header.Key, Value: bytes.Clone(header.Value)})
+	}
+	return own
 }
 
 // persist writes the last committed layer's rows to the disk.
