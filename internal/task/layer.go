@@ -37,6 +37,22 @@ func newLayer(sequence uint64) *Layer {
 	return &Layer{Sequence: sequence, Offsets: map[string]int64{}, rows: map[string]map[string]row{}}
 }
 
+// recycle empties a layer for a later transaction and keeps its memory, which is what most of a transaction costs. Nothing
+// may refer to it any more: neither a step in progress nor a record on its way.
+func (l *Layer) recycle(sequence uint64) *Layer {
+	l.Sequence, l.StreamTime = sequence, 0
+	clear(l.Offsets)
+	clear(l.Outputs)
+	clear(l.Changelog)
+	l.Outputs, l.Changelog = l.Outputs[:0], l.Changelog[:0]
+	for _, rows := range l.rows {
+		clear(rows)
+	}
+	l.OutputsSent, l.ChangelogSent, l.size = 0, 0, 0
+	l.arena.recycle()
+	return l
+}
+
 // Dirty tells whether there is anything that needs a commit. Local rows alone (a sweep) wait for one.
 func (l *Layer) Dirty() bool {
 	return len(l.Offsets) > 0 || len(l.Outputs) > 0 || len(l.Changelog) > 0
@@ -67,16 +83,19 @@ func (l *Layer) Write(batch *store.Batch) {
 // arena hands out memory in chunks, which live as long as the layer: a value is written once and then shared by the row,
 // its changelog record and the store's batch. Chunks grow with the layer: a transaction may be one record or a million.
 type arena struct {
-	chunk   []byte
+	chunk   []byte   // the one in use
+	full    [][]byte // used up
+	free    [][]byte // empty, from an earlier transaction
 	headers []graph.Header
 }
 
-// The sizes of chunks, in bytes and in headers.
+// The sizes of chunks, in bytes and in headers, and how many empty chunks a layer keeps.
 const (
 	minChunk   = 512
 	maxChunk   = 32 << 10
 	minHeaders = 4
 	maxHeaders = 256
+	maxFree    = 64
 )
 
 func (a *arena) take(n int) []byte {
@@ -84,11 +103,38 @@ func (a *arena) take(n int) []byte {
 		if n > maxChunk/4 {
 			return make([]byte, n)
 		}
-		a.chunk = make([]byte, 0, max(minChunk, 2*n, min(2*cap(a.chunk), maxChunk)))
+		a.next(n)
 	}
 	start := len(a.chunk)
 	a.chunk = a.chunk[:start+n]
 	return a.chunk[start : start+n : start+n]
+}
+
+// next replaces the chunk in use by an empty one with room for n bytes.
+func (a *arena) next(n int) {
+	size := max(minChunk, 2*n, min(2*cap(a.chunk), maxChunk))
+	if a.chunk != nil {
+		a.full = append(a.full, a.chunk)
+	}
+	if last := len(a.free) - 1; last >= 0 && cap(a.free[last]) >= n {
+		a.chunk = a.free[last]
+		a.free = a.free[:last]
+		return
+	}
+	a.chunk = make([]byte, 0, size)
+}
+
+// recycle makes every chunk empty again.
+func (a *arena) recycle() {
+	for _, chunk := range a.full {
+		if len(a.free) < maxFree {
+			a.free = append(a.free, chunk[:0])
+		}
+	}
+	clear(a.full)
+	a.full = a.full[:0]
+	a.chunk = a.chunk[:0]
+	a.headers = nil
 }
 
 // header returns a list of one header.
@@ -115,7 +161,8 @@ func (a *arena) copy(data []byte) []byte {
 	return own
 }
 
-// unsafeString views arena bytes as a string. The arena never changes bytes that it has handed out.
+// unsafeString views arena bytes as a string. The arena does not change bytes that it has handed out until the layer, with
+// everything that refers to them, is recycled.
 func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // unsafeBytes views a row's key as bytes, for reading only.

@@ -73,6 +73,8 @@ type Task struct {
 	upper *Layer
 	// lower is read by the stepping goroutine and dropped by the committing one.
 	lower atomic.Pointer[Layer]
+	// retired is the layer committed last; the committing goroutine's.
+	retired *Layer
 	// sequence and offsets as of the last Seal.
 	sequence uint64
 	journal  []undo
@@ -230,17 +232,24 @@ func (t *Task) Seal() *Layer {
 	sealed.StreamTime = t.ctx.StreamTime
 	t.sequence = sealed.Sequence
 	t.lower.Store(sealed)
-	t.upper = newLayer(t.sequence + 1)
+	if t.upper = t.retired; t.upper == nil {
+		t.upper = newLayer(t.sequence + 1)
+	} else {
+		t.upper.recycle(t.sequence + 1)
+	}
+	t.retired = nil
 	return sealed
 }
 
-// Committed drops the lower layer: its rows are in the store now.
-func (t *Task) Committed() { t.lower.Store(nil) }
+// Committed drops the lower layer: its rows are in the store now. Its memory serves again from the next Seal on, when no step
+// can be reading it.
+func (t *Task) Committed() { t.retired = t.lower.Swap(nil) }
 
 // Reset drops everything that is not committed and goes back to the given commit: input must be stepped again from its
 // offsets (rule 6: the upper layer goes with the lower, caches are evicted).
 func (t *Task) Reset(sequence uint64, streamTime int64) {
 	t.lower.Store(nil)
+	t.retired = nil
 	t.sequence = sequence
 	t.upper = newLayer(sequence + 1)
 	t.journal = t.journal[:0]
