@@ -13,7 +13,7 @@ func openLevelDB(dir string) (store.Engine, error) { return store.OpenLevelDB(di
 
 // openTiny opens a LevelDB so small that the suite's rows reach its files and are compacted.
 func openTiny(dir string) (store.Engine, error) {
-	return store.OpenLevelDB(dir, store.Options{WriteBuffer: 4 << 10, Cache: store.NewCache(16 << 10), OpenFiles: 4})
+	return store.OpenLevelDB(dir, store.Options{WriteBuffer: 16 << 10, Cache: store.NewCache(16 << 10), OpenFiles: 4})
 }
 
 func TestMemory(t *testing.T) { storetest.Conform(t, openMemory) }

@@ -93,13 +93,13 @@ func readersBesideWriter(t *testing.T, engine store.Engine) {
 		rows.Next()
 		return rows.Close()
 	})
-	for number := range 2000 {
+	for number := range 600 {
 		apply(t, engine, func(batch *store.Batch) {
 			batch.Put("numbers", []byte("last"), fmt.Append(nil, number))
 			batch.Put(fmt.Sprint("store ", number%20), fmt.Append(nil, number), make([]byte, 1000))
 			batch.SetCheckpoint(checkpointOf("c", int64(number)))
 		})
-		if number%500 == 499 {
+		if number%200 == 199 {
 			if err := engine.DeleteStore("store 7", "none"); err != nil {
 				t.Errorf("DeleteStore: %v", err)
 			}

@@ -59,7 +59,7 @@ func againstModel(t *testing.T, engine store.Engine, restart func() store.Engine
 	random := newRandom(t)
 	m := &model{stores: map[string]map[string]string{}, checkpoints: map[string]store.Checkpoint{}}
 	batch := store.NewBatch()
-	for step := range 1000 {
+	for step := range 500 {
 		switch choice := random.IntN(100); {
 		case choice < 3:
 			name := modelStores[random.IntN(len(modelStores))]
