@@ -34,7 +34,7 @@ func EveryStep(t TB, top *topology.Topology, script []func(*Driver), opts ...Opt
 			d.play(script)
 			if d.digest(seed) != want {
 				t.Errorf("topologytest: %s at moment %d of %d changes the outcome: %s", fault.name, moment+1, moments, firstDifference(reference.Snapshot(), d.Snapshot()))
-				return
+				break
 			}
 		}
 	}
