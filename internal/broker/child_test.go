@@ -182,7 +182,16 @@ func TestParentIsKilled(t *testing.T) {
 		}
 		parent.Wait()
 		deadline := time.Now().Add(5 * time.Second)
-		for { // the child gives up the directory when it has closed it
+		for { // the child says when it has closed the directory
+			if _, err := os.Stat(filepath.Join(dir, "CLEAN")); err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("the child did not stop cleanly within 5 s of its parent's death")
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		for { // and then gives it up
 			b, err := broker.Start(t.Context(), broker.Options{Dir: dir, Addr: addr})
 			if errors.Is(err, broker.ErrLocked) && time.Now().Before(deadline) {
 				time.Sleep(5 * time.Millisecond)

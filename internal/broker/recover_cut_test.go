@@ -44,9 +44,7 @@ func commitWrites(t testing.TB, before, after string) []write {
 			writes = append(writes, tail(t, before, after, filepath.Join("partitions", filepath.Base(d), name)))
 		}
 	}
-	for _, w := range frames(t, before, after, "groups.log") {
-		writes = append(writes, w)
-	}
+	writes = append(writes, frames(t, before, after, "groups.log")...)
 	return append(writes, frames(t, before, after, "pids.log")...)
 }
 

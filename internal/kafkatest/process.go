@@ -1,12 +1,14 @@
 package kafkatest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -25,6 +27,9 @@ type Options struct {
 	TLS bool
 	// ClientCertificates makes it ask clients for theirs as well.
 	ClientCertificates bool
+	// Features are cluster features that differ from the newest, such as
+	// "transaction.version": 0; only on a real Kafka.
+	Features map[string]int
 	// Users, where not empty, are the only ones let in, by SASL.
 	Users []broker.User
 }
@@ -77,8 +82,38 @@ func (p *Process) Kill9(t testing.TB) {
 	p.guard.release()
 }
 
-// Pause stops the broker in its tracks (SIGSTOP); connections stay open.
-func (p *Process) Pause(t testing.TB) { t.Helper(); p.signal(t, syscall.SIGSTOP) }
+// Pause stops the broker in its tracks (SIGSTOP) and waits until it stands
+// still; connections stay open.
+func (p *Process) Pause(t testing.TB) {
+	t.Helper()
+	p.signal(t, syscall.SIGSTOP)
+	for deadline := time.Now().Add(callTimeout); !p.stopped(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("kafkatest: the broker did not stop within %s", callTimeout)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// stopped reports whether every thread of the broker stands still.
+func (p *Process) stopped() bool {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.PID()))
+	if err != nil || len(tasks) == 0 { // no Linux: ask for the process as a whole
+		state, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(p.PID())).Output()
+		return err == nil && bytes.HasPrefix(state, []byte("T"))
+	}
+	for _, task := range tasks {
+		stat, err := os.ReadFile(task)
+		if err != nil {
+			continue // the thread is gone
+		}
+		// The state is the first letter after the name, which is in parentheses.
+		if i := bytes.LastIndexByte(stat, ')'); i < 0 || i+2 >= len(stat) || stat[i+2] != 'T' {
+			return false
+		}
+	}
+	return true
+}
 
 // Continue ends a Pause (SIGCONT).
 func (p *Process) Continue(t testing.TB) { t.Helper(); p.signal(t, syscall.SIGCONT) }

@@ -64,6 +64,9 @@ func (p *Process) prepareReal(o Options) error {
 	p.logFile = filepath.Join(p.own, "broker.log")
 	java := []string{"-Dlog4j2.configurationFile=" + logging, "-cp", filepath.Join(jars, "*")}
 	format := append(slices.Clone(java), "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", clusterID, "-c", conf)
+	for _, name := range slices.Sorted(maps.Keys(o.Features)) {
+		format = append(format, "--feature", fmt.Sprintf("%s=%d", name, o.Features[name]))
+	}
 	for _, u := range o.Users {
 		if strings.HasPrefix(u.Mechanism, "SCRAM") {
 			format = append(format, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", u.Mechanism, u.Name, u.Password))
@@ -117,6 +120,8 @@ func (p *Process) properties(o Options, controllerPort int) map[string]string {
 		"share.coordinator.state.topic.min.isr":            "1",
 		"group.initial.rebalance.delay.ms":                 "0",
 		"group.min.session.timeout.ms":                     "1000",
+		"broker.session.timeout.ms":                        "2000", // a killed broker may come back after this
+		"broker.heartbeat.interval.ms":                     "500",
 		"auto.create.topics.enable":                        "false",
 		"log.cleaner.backoff.ms":                           "1000",
 		"num.network.threads":                              "2",

@@ -54,7 +54,8 @@ func (a *Admin) explain(doing string, err error) error {
 func (a *Admin) Ping(ctx context.Context) error {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
-	return a.explain("asking the brokers for a sign of life", a.cl.Ping(ctx))
+	_, err := within(ctx, func() (struct{}, error) { return struct{}{}, a.cl.Ping(ctx) })
+	return a.explain("asking the brokers for a sign of life", err)
 }
 
 // FinalizedFeature returns the level of a cluster feature, such as
@@ -70,7 +71,7 @@ func (a *Admin) FinalizedFeature(ctx context.Context, name string) (int16, bool,
 func finalizedFeature(ctx context.Context, cl *kgo.Client, name string) (int16, bool, error) {
 	req := kmsg.NewPtrApiVersionsRequest()
 	req.ClientSoftwareName, req.ClientSoftwareVersion = "tidemill", "1"
-	resp, err := req.RequestWith(ctx, cl)
+	resp, err := ask(ctx, cl, req)
 	if err != nil {
 		return 0, false, err
 	}
@@ -83,6 +84,39 @@ func finalizedFeature(ctx context.Context, cl *kgo.Client, name string) (int16, 
 		}
 	}
 	return 0, false, nil
+}
+
+// within calls f and returns when it does, or when the context is done:
+// franz-go finishes connecting first, which may take as long as its dial time-out.
+// Then f goes on by itself until it notices.
+func within[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := f()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+// request is a request of kmsg that is answered by R.
+type request[R kmsg.Response] interface {
+	RequestWith(ctx context.Context, r kmsg.Requestor) (R, error)
+}
+
+// ask sends a request and returns no later than the context is done. The request
+// must not be changed afterwards.
+func ask[R kmsg.Response](ctx context.Context, cl *kgo.Client, req request[R]) (R, error) {
+	return within(ctx, func() (R, error) { return req.RequestWith(ctx, cl) })
 }
 
 // retryDelay is the pause before a question is put again whose answer waits for

@@ -1,6 +1,7 @@
 package log_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -158,4 +159,33 @@ func TestNobodyAnswers(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("six calls took %s with a time-out of 300 ms", took)
 	}
+}
+
+// The caller's deadline counts, also while a connection is being made.
+func TestDeadlineOfTheCaller(t *testing.T) {
+	p := kafkatest.EmbeddedOwn(t, kafkatest.Options{})
+	p.Pause(t)
+	a := must(log.NewAdmin(config(p.Broker)))(t)
+	defer a.Close()
+	tp := must(log.NewTxnProducer(config(p.Broker), "id", time.Second))(t)
+	defer tp.Close()
+	began := time.Now()
+	for what, call := range map[string]func(ctx context.Context) error{
+		"ping":    a.Ping,
+		"topics":  func(ctx context.Context) error { _, err := a.Topics(ctx); return err },
+		"list":    func(ctx context.Context) error { _, err := a.ListTransactions(ctx, ""); return err },
+		"feature": func(ctx context.Context) error { _, _, err := a.FinalizedFeature(ctx, "f"); return err },
+		"init":    tp.Init,
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		if err := call(ctx); !errors.Is(err, log.ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v, want ErrUnreachable", what, err)
+		}
+		cancel()
+	}
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("five calls of 100 ms took %s", took)
+	}
+	p.Continue(t)
+	ok(t, a.Ping(t.Context()))
 }

@@ -87,7 +87,7 @@ func (a *Admin) offsetFetchRequest(ctx context.Context, group string, topics []s
 }
 
 func (a *Admin) offsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequest) (Positions, error) {
-	resp, err := req.RequestWith(ctx, a.cl)
+	resp, err := ask(ctx, a.cl, req)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (a *Admin) AlterOffsets(ctx context.Context, group string, to Positions) er
 		req.Topics = append(req.Topics, t)
 	}
 	doing := "setting the offsets of group " + group
-	resp, err := req.RequestWith(ctx, a.cl)
+	resp, err := ask(ctx, a.cl, req)
 	if err != nil {
 		return a.explain(doing, err)
 	}
@@ -180,7 +180,7 @@ func (a *Admin) RemoveStaticMember(ctx context.Context, group, instanceID string
 	req.Group = group
 	req.Members = append(req.Members, m)
 	doing := fmt.Sprintf("removing instance %s from group %s", instanceID, group)
-	resp, err := req.RequestWith(ctx, a.cl)
+	resp, err := ask(ctx, a.cl, req)
 	if err != nil {
 		return a.explain(doing, err)
 	}
@@ -208,7 +208,7 @@ func (a *Admin) DeleteGroup(ctx context.Context, group string) error {
 	req := kmsg.NewPtrDeleteGroupsRequest()
 	req.Groups = []string{group}
 	doing := "deleting group " + group
-	resp, err := req.RequestWith(ctx, a.cl)
+	resp, err := ask(ctx, a.cl, req)
 	if err != nil {
 		return a.explain(doing, err)
 	}

@@ -25,7 +25,7 @@ func (a *Admin) GroupMembers(ctx context.Context, group string) (state string, m
 	req.Groups = []string{group}
 	passing := anyOf(kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.NotCoordinator)
 	err = retry(ctx, passing, func() error {
-		resp, err := req.RequestWith(ctx, a.cl)
+		resp, err := ask(ctx, a.cl, req)
 		if err != nil {
 			return err
 		}

@@ -101,7 +101,7 @@ func (a *Admin) listOffsets(ctx context.Context, doing string, timestamp int64, 
 	}
 	passing := anyOf(kerr.NotLeaderForPartition, kerr.LeaderNotAvailable, kerr.ReplicaNotAvailable, kerr.OffsetNotAvailable)
 	err := retry(ctx, passing, func() error {
-		resp, err := req.RequestWith(ctx, a.cl)
+		resp, err := ask(ctx, a.cl, req)
 		if err != nil {
 			return err
 		}
@@ -140,7 +140,7 @@ func (a *Admin) DeleteRecords(ctx context.Context, before Offsets) error {
 		}
 		req.Topics = append(req.Topics, t)
 	}
-	resp, err := req.RequestWith(ctx, a.cl)
+	resp, err := ask(ctx, a.cl, req)
 	if err != nil {
 		return a.explain("deleting records", err)
 	}

@@ -59,7 +59,7 @@ func OffsetCommit(ctx context.Context, cl *kgo.Client, m Member, to Positions) e
 	}
 	passing := anyOf(kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.NotCoordinator)
 	err := retry(ctx, passing, func() error {
-		resp, err := req.RequestWith(ctx, cl)
+		resp, err := ask(ctx, cl, req)
 		if err != nil {
 			return err
 		}

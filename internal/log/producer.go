@@ -76,13 +76,30 @@ type TxnProducer struct {
 
 // txn is one transaction. Its promise is called by the client's goroutine.
 type txn struct {
-	ctx      context.Context // ends Produce calls that wait for room
-	stop     context.CancelFunc
-	produced atomic.Bool
+	timeout  time.Duration
+	first    sync.Once       // of the records
+	ctx      context.Context // ends waiting records; made with the first one
+	cancel   context.CancelFunc
+	produced atomic.Bool // after ctx was made
 	offsets  atomic.Bool // CommitOffsets was sent
 
 	mu  sync.Mutex
 	err error // the first error, guarded by mu
+}
+
+// begin starts the time within which records must be acknowledged: later the
+// transaction could not be committed any more. It is not the record's own time
+// that counts, because that is message time.
+func (t *txn) begin() {
+	t.ctx, t.cancel = context.WithTimeout(context.Background(), t.timeout)
+	t.produced.Store(true)
+}
+
+// stop ends records that still wait.
+func (t *txn) stop() {
+	if t.produced.Load() {
+		t.cancel()
+	}
 }
 
 func (t *txn) promise(r *kgo.Record, err error) {
@@ -194,8 +211,8 @@ func (p *TxnProducer) options() ([]kgo.Opt, error) {
 		kgo.RecordPartitioner(partitioner{}),
 		kgo.MaxBufferedRecords(maxBufferedRecords),
 		kgo.MaxBufferedBytes(maxBufferedBytes),
-		// No RecordDeliveryTimeout: the client counts it from the record's timestamp, which here is message time. Flush's and
-		// End's deadlines bound the wait.
+		// No RecordDeliveryTimeout: the client counts it from the record's timestamp,
+		// which here is message time. See txn.begin.
 	)
 	return append(opts, p.extra...), nil
 }
@@ -214,8 +231,7 @@ func (p *TxnProducer) Begin() error {
 		p.ready = false
 		return explain(doing, err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	p.txn = &txn{ctx: ctx, stop: stop}
+	p.txn = &txn{timeout: p.timeout}
 	return nil
 }
 
@@ -239,9 +255,7 @@ func (p *TxnProducer) produce(r *kgo.Record) error {
 	if t == nil {
 		return ErrNotInTransaction
 	}
-	if !t.produced.Load() {
-		t.produced.Store(true)
-	}
+	t.first.Do(t.begin)
 	p.cl.Produce(t.ctx, r, t.promise)
 	return nil
 }
@@ -252,6 +266,8 @@ func (p *TxnProducer) Flush(ctx context.Context) error {
 	if p.txn == nil {
 		return ErrNotInTransaction
 	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.RequestTimeout)
+	defer cancel()
 	if err := p.cl.Flush(ctx); err != nil {
 		left := p.cl.BufferedProduceRecords()
 		p.txn.fail(explain("flushing transaction "+p.id, fmt.Errorf("%w (%d records are not acknowledged)", err, left)))
@@ -319,7 +335,7 @@ func (p *TxnProducer) commit(ctx context.Context) (Outcome, error) {
 	if !p.txn.produced.Load() {
 		return p.endOffsetsOnly(ctx, doing, true)
 	}
-	err := p.cl.EndTransaction(ctx, kgo.TryCommit)
+	err := p.endTransaction(ctx, kgo.TryCommit)
 	if err == nil {
 		return Committed, nil
 	}
@@ -331,6 +347,12 @@ func (p *TxnProducer) commit(ctx context.Context) (Outcome, error) {
 	return Unknown, explain(doing, err)
 }
 
+func (p *TxnProducer) endTransaction(ctx context.Context, how kgo.TransactionEndTry) error {
+	cl := p.cl
+	_, err := within(ctx, func() (struct{}, error) { return struct{}{}, cl.EndTransaction(ctx, how) })
+	return err
+}
+
 // endOffsetsOnly ends a transaction without records, of which franz-go knows
 // nothing, by a request of our own.
 func (p *TxnProducer) endOffsetsOnly(ctx context.Context, doing string, commit bool) (Outcome, error) {
@@ -339,7 +361,7 @@ func (p *TxnProducer) endOffsetsOnly(ctx context.Context, doing string, commit b
 		outcome = Committed
 	}
 	// franz-go has sent nothing, so this only makes it ready for the next one.
-	if err := p.cl.EndTransaction(ctx, kgo.TryAbort); err != nil {
+	if err := p.endTransaction(ctx, kgo.TryAbort); err != nil {
 		p.ready = false
 		return Aborted, explain(doing, err)
 	}
@@ -395,6 +417,12 @@ func (p *TxnProducer) abort(ctx context.Context) error {
 		}
 		return p.Init(ctx)
 	}
+	if p.txn.produced.Load() && p.txn.offsets.Load() {
+		// Where no record has reached the broker yet, franz-go would send nothing,
+		// and the offsets would stay undecided.
+		p.forget()
+		return p.Init(ctx)
+	}
 	defer p.forget()
 	if err := p.cl.AbortBufferedRecords(ctx); err != nil {
 		p.ready = false
@@ -404,7 +432,7 @@ func (p *TxnProducer) abort(ctx context.Context) error {
 		_, err := p.endOffsetsOnly(ctx, doing, false)
 		return err
 	}
-	if err := p.cl.EndTransaction(ctx, kgo.TryAbort); err != nil {
+	if err := p.endTransaction(ctx, kgo.TryAbort); err != nil {
 		p.ready = false
 		return explain(doing, err)
 	}

@@ -13,144 +13,157 @@ import (
 )
 
 func TestTransactionCommitsRecordsAndOffsets(t *testing.T) {
-	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
-		in, out, group := b.Name(t)+"-in", b.Name(t)+"-out", b.Name(t)
-		b.CreateTopic(t, in, 2, nil)
-		b.CreateTopic(t, out, 3, nil)
-		b.Produce(t, records(in, 10)...)
-		m, _ := member(t, b, group, "one", in)
-		p := producer(t, b, b.Name(t))
-		a := admin(t, b)
-		for i := range 5 {
-			ok(t, p.Begin())
-			for _, r := range records(out, 4) {
-				ok(t, p.Produce(r))
-			}
-			ok(t, p.ProduceTo(&kgo.Record{Topic: out, Key: []byte("chosen")}, 2))
-			ok(t, p.Flush(t.Context()))
-			at := log.Positions{in: {0: {Offset: int64(i), LeaderEpoch: -1, Metadata: "seq"}, 1: {Offset: 2, LeaderEpoch: -1}}}
-			ok(t, p.CommitOffsets(t.Context(), m, at))
-			if got := b.ReadAll(t, out, true); len(got) != 5*i {
-				t.Errorf("%d records visible before the commit, want %d", len(got), 5*i)
-			}
-			if o := must(p.End(t.Context(), true))(t); o != log.Committed {
-				t.Errorf("outcome %s", o)
-			}
-			got := must(a.CommittedOffsets(t.Context(), group, true, in))(t)
-			if got[in][0].Offset != int64(i) || got[in][0].Metadata != "seq" || got[in][1].Offset != 2 {
-				t.Errorf("committed offsets %v after transaction %d", got, i)
-			}
+	kafkatest.Each(t, commitsRecordsAndOffsets)
+}
+
+// A cluster without KIP-890 takes the same calls.
+func TestOlderTransactions(t *testing.T) {
+	p := kafkatest.RealOwn(t, kafkatest.Options{Features: map[string]int{"transaction.version": 0}})
+	if level, _, err := admin(t, p.Broker).FinalizedFeature(t.Context(), "transaction.version"); level != 0 || err != nil {
+		t.Fatalf("transaction.version %d, %v", level, err)
+	}
+	t.Run("commit", func(t *testing.T) { commitsRecordsAndOffsets(t, p.Broker) })
+	t.Run("alternate", func(t *testing.T) { alternates(t, p.Broker) })
+	t.Run("fence", func(t *testing.T) { fencesAndAborts(t, p.Broker) })
+}
+
+func commitsRecordsAndOffsets(t *testing.T, b kafkatest.Broker) {
+	in, out, group := b.Name(t)+"-in", b.Name(t)+"-out", b.Name(t)
+	b.CreateTopic(t, in, 2, nil)
+	b.CreateTopic(t, out, 3, nil)
+	b.Produce(t, records(in, 10)...)
+	m, _ := member(t, b, group, "one", in)
+	p := producer(t, b, b.Name(t))
+	a := admin(t, b)
+	for i := range 5 {
+		ok(t, p.Begin())
+		for _, r := range records(out, 4) {
+			ok(t, p.Produce(r))
 		}
-		eventually(t, "all records", func() bool { return len(b.ReadAll(t, out, true)) == 25 })
-		for _, r := range b.ReadAll(t, out, true) {
-			want := partition.ForKey(r.Key, 3)
-			if string(r.Key) == "chosen" {
-				want = 2
-			}
-			if r.Partition != want {
-				t.Errorf("key %s is in partition %d, want %d", r.Key, r.Partition, want)
-			}
+		ok(t, p.ProduceTo(&kgo.Record{Topic: out, Key: []byte("chosen")}, 2))
+		ok(t, p.Flush(t.Context()))
+		at := log.Positions{in: {0: {Offset: int64(i), LeaderEpoch: -1, Metadata: "seq"}, 1: {Offset: 2, LeaderEpoch: -1}}}
+		ok(t, p.CommitOffsets(t.Context(), m, at))
+		if got := b.ReadAll(t, out, true); len(got) != 5*i {
+			t.Errorf("%d records visible before the commit, want %d", len(got), 5*i)
 		}
-	})
+		if o := must(p.End(t.Context(), true))(t); o != log.Committed {
+			t.Errorf("outcome %s", o)
+		}
+		got := must(a.CommittedOffsets(t.Context(), group, true, in))(t)
+		if got[in][0].Offset != int64(i) || got[in][0].Metadata != "seq" || got[in][1].Offset != 2 {
+			t.Errorf("committed offsets %v after transaction %d", got, i)
+		}
+	}
+	eventually(t, "all records", func() bool { return len(b.ReadAll(t, out, true)) == 25 })
+	for _, r := range b.ReadAll(t, out, true) {
+		want := partition.ForKey(r.Key, 3)
+		if string(r.Key) == "chosen" {
+			want = 2
+		}
+		if r.Partition != want {
+			t.Errorf("key %s is in partition %d, want %d", r.Key, r.Partition, want)
+		}
+	}
 }
 
 // Two ids take turns, with transactions that carry records, only offsets, both
 // or nothing, committed and aborted.
-func TestAlternatingProducersOfEveryKind(t *testing.T) {
-	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
-		in, out, group := b.Name(t)+"-in", b.Name(t)+"-out", b.Name(t)
-		b.CreateTopic(t, in, 1, nil)
-		b.CreateTopic(t, out, 2, nil)
-		m, _ := member(t, b, group, "", in)
-		id := b.Name(t)
-		turns := []*log.TxnProducer{producer(t, b, id+"-0"), producer(t, b, id+"-1")}
-		a := admin(t, b)
-		want, at := 0, int64(-1)
-		for i := range 48 {
-			p := turns[i%2]
-			withRecords, withOffsets, commit := i/2%2 == 0, i/4%2 == 0, i/8%3 != 2
-			ok(t, p.Begin())
-			if withRecords {
-				for _, r := range records(out, 3) {
-					ok(t, p.Produce(r))
-				}
-			}
-			if withOffsets {
-				ok(t, p.CommitOffsets(t.Context(), m, log.Positions{in: {0: {Offset: int64(i), LeaderEpoch: -1}}}))
-			}
-			outcome := must(p.End(t.Context(), commit))(t)
-			if commit != (outcome == log.Committed) || outcome == log.Unknown {
-				t.Fatalf("transaction %d: outcome %s, commit %v", i, outcome, commit)
-			}
-			if commit && withRecords {
-				want += 3
-			}
-			if commit && withOffsets {
-				at = int64(i)
-			}
-			if at >= 0 {
-				if got := must(a.CommittedOffsets(t.Context(), group, true, in))(t)[in][0].Offset; got != at {
-					t.Fatalf("after transaction %d the group is at %d, want %d", i, got, at)
-				}
+func TestAlternatingProducersOfEveryKind(t *testing.T) { kafkatest.Each(t, alternates) }
+
+func alternates(t *testing.T, b kafkatest.Broker) {
+	in, out, group := b.Name(t)+"-in", b.Name(t)+"-out", b.Name(t)
+	b.CreateTopic(t, in, 1, nil)
+	b.CreateTopic(t, out, 2, nil)
+	m, _ := member(t, b, group, "", in)
+	id := b.Name(t)
+	turns := []*log.TxnProducer{producer(t, b, id+"-0"), producer(t, b, id+"-1")}
+	a := admin(t, b)
+	want, at := 0, int64(-1)
+	for i := range 48 {
+		p := turns[i%2]
+		withRecords, withOffsets, commit := i/2%2 == 0, i/4%2 == 0, i/8%3 != 2
+		ok(t, p.Begin())
+		if withRecords {
+			for _, r := range records(out, 3) {
+				ok(t, p.Produce(r))
 			}
 		}
-		eventually(t, "the last markers", func() bool { return len(b.ReadAll(t, out, true)) >= want })
-		if got := len(b.ReadAll(t, out, true)); got != want {
-			t.Errorf("%d committed records, want %d", got, want)
+		if withOffsets {
+			ok(t, p.CommitOffsets(t.Context(), m, log.Positions{in: {0: {Offset: int64(i), LeaderEpoch: -1}}}))
 		}
-		if open := must(a.OpenTransactions(t.Context(), id))(t); len(open) > 0 {
-			t.Errorf("open transactions: %v", open)
+		outcome := must(p.End(t.Context(), commit))(t)
+		if commit != (outcome == log.Committed) || outcome == log.Unknown {
+			t.Fatalf("transaction %d: outcome %s, commit %v", i, outcome, commit)
 		}
-	})
+		if commit && withRecords {
+			want += 3
+		}
+		if commit && withOffsets {
+			at = int64(i)
+		}
+		if at >= 0 {
+			if got := must(a.CommittedOffsets(t.Context(), group, true, in))(t)[in][0].Offset; got != at {
+				t.Fatalf("after transaction %d the group is at %d, want %d", i, got, at)
+			}
+		}
+	}
+	eventually(t, "the last markers", func() bool { return len(b.ReadAll(t, out, true)) >= want })
+	if got := len(b.ReadAll(t, out, true)); got != want {
+		t.Errorf("%d committed records, want %d", got, want)
+	}
+	if open := must(a.OpenTransactions(t.Context(), id))(t); len(open) > 0 {
+		t.Errorf("open transactions: %v", open)
+	}
 }
 
-func TestInitFencesAndAborts(t *testing.T) {
-	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
-		in, topic, id, group := b.Name(t)+"-in", b.Name(t), b.Name(t), b.Name(t)
-		b.CreateTopic(t, in, 1, nil)
-		b.CreateTopic(t, topic, 1, nil)
-		m, _ := member(t, b, group, "", in)
-		at := log.Positions{in: {0: {Offset: 7, LeaderEpoch: -1}}}
-		for name, finish := range map[string]func(p *log.TxnProducer) error{
-			"records": func(p *log.TxnProducer) error {
-				ok(t, p.Produce(&kgo.Record{Topic: topic, Value: []byte("late")}))
-				return p.Flush(t.Context())
-			},
-			"offsets": func(p *log.TxnProducer) error { return p.CommitOffsets(t.Context(), m, at) },
-			"end": func(p *log.TxnProducer) error {
-				o, err := p.End(t.Context(), true)
-				if err != nil && o == log.Committed {
-					t.Errorf("outcome %s with error %v", o, err)
-				}
-				return err
-			},
-		} {
-			old := producer(t, b, id+name)
-			ok(t, old.Begin())
-			ok(t, old.Produce(&kgo.Record{Topic: topic, Value: []byte("zombie")}))
-			ok(t, old.Flush(t.Context()))
-			ok(t, old.CommitOffsets(t.Context(), m, at))
-			next := producer(t, b, id+name)
-			if err := finish(old); !errors.Is(err, log.ErrProducerFenced) {
-				t.Errorf("%s: error of the fenced producer is %v, want ErrProducerFenced", name, err)
+func TestInitFencesAndAborts(t *testing.T) { kafkatest.Each(t, fencesAndAborts) }
+
+func fencesAndAborts(t *testing.T, b kafkatest.Broker) {
+	in, topic, id, group := b.Name(t)+"-in", b.Name(t), b.Name(t), b.Name(t)
+	b.CreateTopic(t, in, 1, nil)
+	b.CreateTopic(t, topic, 1, nil)
+	m, _ := member(t, b, group, "", in)
+	at := log.Positions{in: {0: {Offset: 7, LeaderEpoch: -1}}}
+	for name, finish := range map[string]func(p *log.TxnProducer) error{
+		"records": func(p *log.TxnProducer) error {
+			ok(t, p.Produce(&kgo.Record{Topic: topic, Value: []byte("late")}))
+			return p.Flush(t.Context())
+		},
+		"offsets": func(p *log.TxnProducer) error { return p.CommitOffsets(t.Context(), m, at) },
+		"end": func(p *log.TxnProducer) error {
+			o, err := p.End(t.Context(), true)
+			if err != nil && o == log.Committed {
+				t.Errorf("outcome %s with error %v", o, err)
 			}
-			ok(t, next.Begin())
-			ok(t, next.Produce(&kgo.Record{Topic: topic, Value: []byte(name)}))
-			must(next.End(t.Context(), true))(t)
-			if err := old.Begin(); err == nil {
-				t.Errorf("%s: the fenced producer began again", name)
-			}
+			return err
+		},
+	} {
+		old := producer(t, b, id+name)
+		ok(t, old.Begin())
+		ok(t, old.Produce(&kgo.Record{Topic: topic, Value: []byte("zombie")}))
+		ok(t, old.Flush(t.Context()))
+		ok(t, old.CommitOffsets(t.Context(), m, at))
+		next := producer(t, b, id+name)
+		if err := finish(old); !errors.Is(err, log.ErrProducerFenced) {
+			t.Errorf("%s: error of the fenced producer is %v, want ErrProducerFenced", name, err)
 		}
-		eventually(t, "the new producers' records", func() bool { return len(b.ReadAll(t, topic, true)) >= 3 })
-		for _, r := range b.ReadAll(t, topic, true) {
-			if v := string(r.Value); v == "zombie" || v == "late" {
-				t.Errorf("a fenced producer's %s record is visible", v)
-			}
+		ok(t, next.Begin())
+		ok(t, next.Produce(&kgo.Record{Topic: topic, Value: []byte(name)}))
+		must(next.End(t.Context(), true))(t)
+		if err := old.Begin(); err == nil {
+			t.Errorf("%s: the fenced producer began again", name)
 		}
-		if got := must(admin(t, b).CommittedOffsets(t.Context(), group, true, in))(t); len(got) != 0 {
-			t.Errorf("a fenced producer's offsets are visible: %v", got)
+	}
+	eventually(t, "the new producers' records", func() bool { return len(b.ReadAll(t, topic, true)) >= 3 })
+	for _, r := range b.ReadAll(t, topic, true) {
+		if v := string(r.Value); v == "zombie" || v == "late" {
+			t.Errorf("a fenced producer's %s record is visible", v)
 		}
-	})
+	}
+	if got := must(admin(t, b).CommittedOffsets(t.Context(), group, true, in))(t); len(got) != 0 {
+		t.Errorf("a fenced producer's offsets are visible: %v", got)
+	}
 }
 
 func TestMemberIsFenced(t *testing.T) {

@@ -50,7 +50,7 @@ func (a *Admin) Topics(ctx context.Context) ([]string, error) {
 	defer cancel()
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = nil // all of them
-	resp, err := req.RequestWith(ctx, a.cl)
+	resp, err := ask(ctx, a.cl, req)
 	if err != nil {
 		return nil, a.explain("listing topics", err)
 	}
@@ -81,7 +81,7 @@ func (a *Admin) describe(ctx context.Context, name string) (Topic, error) {
 	res.ResourceType, res.ResourceName = kmsg.ConfigResourceTypeTopic, name
 	req := kmsg.NewPtrDescribeConfigsRequest()
 	req.Resources = append(req.Resources, res)
-	resp, err := req.RequestWith(ctx, a.cl)
+	resp, err := ask(ctx, a.cl, req)
 	if err != nil {
 		return Topic{}, err
 	}
@@ -106,7 +106,7 @@ func (a *Admin) metadata(ctx context.Context, name string) (t Topic, led bool, e
 	rt.Topic = kmsg.StringPtr(name)
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = append(req.Topics, rt)
-	resp, err := req.RequestWith(ctx, a.cl)
+	resp, err := ask(ctx, a.cl, req)
 	if err != nil {
 		return Topic{}, false, err
 	}
@@ -175,7 +175,7 @@ func (a *Admin) create(ctx context.Context, spec TopicSpec) error {
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.TimeoutMillis = int32(a.cfg.RequestTimeout.Milliseconds())
 	req.Topics = append(req.Topics, topic)
-	resp, err := req.RequestWith(ctx, a.cl)
+	resp, err := ask(ctx, a.cl, req)
 	if err != nil {
 		return err
 	}
@@ -280,7 +280,7 @@ func (a *Admin) DeleteTopics(ctx context.Context, names ...string) error {
 		t.Topic = kmsg.StringPtr(n)
 		req.Topics, req.TopicNames = append(req.Topics, t), append(req.TopicNames, n)
 	}
-	resp, err := req.RequestWith(ctx, a.cl)
+	resp, err := ask(ctx, a.cl, req)
 	if err != nil {
 		return a.explain("deleting topics", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -50,7 +51,11 @@ func (a *Admin) ListTransactions(ctx context.Context, prefix string) ([]Transact
 	var all []Transaction
 	err := retry(ctx, anyOf(kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable), func() error {
 		all = nil
-		for _, shard := range a.cl.RequestSharded(ctx, req) {
+		shards, err := within(ctx, func() ([]kgo.ResponseShard, error) { return a.cl.RequestSharded(ctx, req), nil })
+		if err != nil {
+			return err
+		}
+		for _, shard := range shards {
 			if shard.Err != nil {
 				return shard.Err
 			}
@@ -98,7 +103,7 @@ func (a *Admin) DescribeTransactions(ctx context.Context, ids ...string) ([]Tran
 	defer cancel()
 	req := kmsg.NewPtrDescribeTransactionsRequest()
 	req.TransactionalIDs = ids
-	resp, err := req.RequestWith(ctx, a.cl)
+	resp, err := ask(ctx, a.cl, req)
 	if err != nil {
 		return nil, a.explain("describing transactions", err)
 	}
@@ -147,7 +152,7 @@ func (a *Admin) AbortTransactions(ctx context.Context, ids ...string) error {
 			req.TransactionalID = kmsg.StringPtr(ids[i])
 			req.TransactionTimeoutMillis = int32(abortTimeout.Milliseconds())
 			req.ProducerID, req.ProducerEpoch = -1, -1
-			resp, err := req.RequestWith(ctx, a.cl)
+			resp, err := ask(ctx, a.cl, req)
 			if err != nil {
 				return err
 			}

@@ -72,7 +72,7 @@ func TxnOffsetCommit(ctx context.Context, cl *kgo.Client, implicit bool, m Membe
 		req.Topics = append(req.Topics, t)
 	}
 	return explain(doing, retry(ctx, concurrent, func() error {
-		resp, err := req.RequestWith(ctx, cl)
+		resp, err := ask(ctx, cl, req)
 		if err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func addOffsets(ctx context.Context, cl *kgo.Client, group string, p Producer) e
 	return retry(ctx, concurrent, func() error {
 		req := kmsg.NewPtrAddOffsetsToTxnRequest()
 		req.TransactionalID, req.Group, req.ProducerID, req.ProducerEpoch = p.TransactionalID, group, p.ID, p.Epoch
-		resp, err := req.RequestWith(ctx, cl)
+		resp, err := ask(ctx, cl, req)
 		if err != nil {
 			return err
 		}
@@ -118,7 +118,7 @@ func endTxn(ctx context.Context, cl *kgo.Client, p Producer, commit bool) error 
 	return retry(ctx, concurrent, func() error {
 		req := kmsg.NewPtrEndTxnRequest()
 		req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = p.TransactionalID, p.ID, p.Epoch, commit
-		resp, err := req.RequestWith(ctx, cl)
+		resp, err := ask(ctx, cl, req)
 		if err != nil {
 			return err
 		}

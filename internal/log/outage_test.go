@@ -1,0 +1,142 @@
+package log_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/tidemill/tidemill/internal/kafkatest"
+	"github.com/tidemill/tidemill/internal/log"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// A broker that stands still: every call returns within its time, a full buffer
+// does not hold up the caller for ever, and afterwards the work goes on.
+func TestBrokerStandsStill(t *testing.T) {
+	kafkatest.EachOwn(t, kafkatest.Options{}, func(t *testing.T, b *kafkatest.Process) {
+		topic := b.Name(t)
+		b.CreateTopic(t, topic, 1, nil)
+		c := config(b.Broker)
+		c.RequestTimeout = time.Second
+		p := must(log.NewTxnProducer(c, b.Name(t), 2*time.Second))(t)
+		defer p.Close()
+		ok(t, p.Init(t.Context()))
+		ok(t, p.Begin())
+		ok(t, p.Produce(&kgo.Record{Topic: topic, Value: []byte("early")}))
+		ok(t, p.Flush(t.Context()))
+		b.Pause(t)
+		began := time.Now()
+		for i := range 30_000 { // more than the buffer holds
+			// Message time is long past, which must not matter.
+			ok(t, p.Produce(&kgo.Record{Topic: topic, Value: fmt.Appendf(nil, "%d", i), Timestamp: time.UnixMilli(1)}))
+		}
+		if err := p.Flush(t.Context()); err == nil {
+			t.Error("a broker that stands still has acknowledged")
+		}
+		outcome, err := p.End(t.Context(), true)
+		if err == nil || outcome != log.Aborted {
+			t.Errorf("outcome %s, %v; want aborted with an error", outcome, err)
+		}
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		if err := p.Begin(); err == nil {
+			t.Error("a transaction began although the last one could not be aborted")
+		}
+		b.Continue(t)
+		eventually(t, "the broker", func() bool { return p.Reinit(t.Context()) == nil })
+		ok(t, p.Begin())
+		ok(t, p.Produce(&kgo.Record{Topic: topic, Value: []byte("after"), Timestamp: time.UnixMilli(1)}))
+		must(p.End(t.Context(), true))(t)
+		eventually(t, "the record", func() bool { return len(b.ReadAll(t, topic, true)) > 0 })
+		if got := b.ReadAll(t, topic, true); len(got) != 1 || string(got[0].Value) != "after" {
+			t.Errorf("%d records are visible, the first is %q", len(got), got[0].Value)
+		}
+	})
+}
+
+// A broker killed while commits are on their way: the outcome is never wrong.
+func TestBrokerIsKilledDuringCommits(t *testing.T) {
+	kafkatest.EachOwn(t, kafkatest.Options{}, func(t *testing.T, b *kafkatest.Process) {
+		topic, group := b.Name(t), b.Name(t)
+		b.CreateTopic(t, topic, 2, nil)
+		c := config(b.Broker)
+		c.RequestTimeout = 2 * time.Second
+		p := must(log.NewTxnProducer(c, b.Name(t), 10*time.Second))(t)
+		defer p.Close()
+		ok(t, p.Init(t.Context()))
+		a := must(log.NewAdmin(c))(t)
+		defer a.Close()
+		m := log.Member{Group: group, Generation: -1}
+		done := int64(0)
+		step := func() (log.Outcome, error) {
+			if err := p.Begin(); err != nil {
+				return log.Aborted, err
+			}
+			for q := range int32(2) {
+				ok(t, p.ProduceTo(&kgo.Record{Topic: topic, Value: fmt.Appendf(nil, "%d", done+1)}, q))
+			}
+			if err := p.Flush(t.Context()); err != nil {
+				_, ending := p.End(t.Context(), false)
+				return log.Aborted, errors.Join(err, ending)
+			}
+			if err := p.CommitOffsets(t.Context(), m, log.Positions{topic: {0: {Offset: done + 1, LeaderEpoch: -1}}}); err != nil {
+				_, ending := p.End(t.Context(), false)
+				return log.Aborted, errors.Join(err, ending)
+			}
+			return p.End(t.Context(), true)
+		}
+		for range 2 {
+			killed := make(chan struct{})
+			go func() {
+				time.Sleep(200 * time.Millisecond)
+				b.Kill9(t)
+				b.Start(t)
+				close(killed)
+			}()
+			for alive := true; alive; {
+				select {
+				case <-killed:
+					alive = false
+				default:
+				}
+				outcome, err := step()
+				if err == nil {
+					done++
+					continue
+				}
+				var at int64
+				deadline := time.Now().Add(60 * time.Second)
+				for {
+					err := p.Reinit(t.Context())
+					if err == nil {
+						var found log.Positions
+						found, err = a.CommittedOffsets(t.Context(), group, true, topic)
+						at = found[topic][0].Offset
+					}
+					if err == nil {
+						break
+					}
+					if time.Now().After(deadline) {
+						t.Fatal(err)
+					}
+				}
+				if at != done && (at != done+1 || outcome == log.Aborted) {
+					t.Fatalf("transaction %d was %s, and then the group is at %d", done+1, outcome, at)
+				}
+				done = at
+			}
+		}
+		eventually(t, "the last markers", func() bool { return b.End(t, topic, 1, true) == b.End(t, topic, 1, false) })
+		seen := map[int32]int64{}
+		for _, r := range b.ReadAll(t, topic, true) {
+			if seen[r.Partition]++; string(r.Value) != fmt.Sprint(seen[r.Partition]) {
+				t.Fatalf("partition %d has %s in place of %d", r.Partition, r.Value, seen[r.Partition])
+			}
+		}
+		if seen[0] != done || seen[1] != done || done == 0 {
+			t.Errorf("%v transactions are visible, %d were committed", seen, done)
+		}
+	})
+}
