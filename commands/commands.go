@@ -139,7 +139,7 @@ type Config[K, C any] struct {
 	// Wait is how long an answer waits for the outcome where the client does not say; 0 means DefaultWait, negative not
 	// at all. MaxWait bounds what a client may ask for.
 	Wait, MaxWait time.Duration
-	// ProduceTimeout bounds the wait for the log's acknowledgement.
+	// ProduceTimeout bounds the wait for the log's acknowledgement; 1 s is the least.
 	ProduceTimeout time.Duration
 	// MaxInFlight bounds the requests that are being worked on; more are answered 503.
 	MaxInFlight int
@@ -181,7 +181,7 @@ func (c Config[K, C]) withDefaults() (Config[K, C], error) {
 	add(c.BodyLimit > 0, "BodyLimit is %d bytes; it must be positive", c.BodyLimit)
 	add(c.MaxDepth > 0 && c.MaxDepth <= 10000, "MaxDepth is %d; want 1 to 10000", c.MaxDepth)
 	add(c.MaxWait > 0, "MaxWait is %s; it must be positive", c.MaxWait)
-	add(c.ProduceTimeout >= 100*time.Millisecond, "ProduceTimeout is %s; want at least 100ms", c.ProduceTimeout)
+	add(c.ProduceTimeout >= time.Second, "ProduceTimeout is %s; want at least 1s", c.ProduceTimeout)
 	add(c.MaxInFlight > 0, "MaxInFlight is %d; it must be positive", c.MaxInFlight)
 	if c.Outcomes == nil && c.Outputs.Group != "" {
 		add(len(c.Outputs.Events)+len(c.Outputs.Rejections) > 0, "Outputs names a group and no topic of events or rejections to follow")

@@ -60,7 +60,7 @@ func (r Route[K, C]) compile() (*compiled[K, C], error) {
 		wrong = append(wrong, fmt.Errorf("pattern %q: it must begin with a slash", r.Pattern))
 	}
 	if r.Build == nil {
-		wrong = append(wrong, errors.New("Build is missing"))
+		wrong = append(wrong, errors.New("its function Build is missing"))
 	}
 	switch r.Status {
 	case 0:

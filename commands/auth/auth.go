@@ -21,10 +21,8 @@ const retryAfter = time.Second
 // ErrForbidden means that who asks is known and may not do this. Wrap it to say why; the text goes to the client.
 var ErrForbidden = errors.New("forbidden")
 
-// Anonymous is the principal of every request while there is no authorization.
-var Anonymous = Principal{}
-
-// Principal is who sends a request. It is a value; its slices must not be changed.
+// Principal is who sends a request. It is a value; its slices must not be changed. The zero Principal is anonymous: that
+// of every request while there is no authorization.
 type Principal struct {
 	// ID names the principal. It goes into derived command ids and into the log, so it must be stable. Empty means
 	// anonymous.
@@ -71,10 +69,10 @@ type UnauthorizedError struct {
 func (e *UnauthorizedError) Error() string { return e.Detail }
 
 // Check authorizes a request and asks for scopes. If it returns false the request has been answered: 401 with a
-// challenge, 403, or 503. A nil authorizer lets everyone pass as Anonymous.
+// challenge, 403, or 503. A nil authorizer lets everyone pass as anonymous.
 func Check(w http.ResponseWriter, r *http.Request, authorizer Authorizer, scopes ...string) (Principal, bool) {
 	if authorizer == nil {
-		return Anonymous, true
+		return Principal{}, true
 	}
 	principal, err := authorizer.Authorize(r.Context(), r)
 	if err != nil {

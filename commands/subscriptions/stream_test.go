@@ -59,66 +59,27 @@ func TestStreamOfACommand(t *testing.T) {
 func TestStreamsAgainstModel(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	const aggregates, writers, each, partitions = 5, 3, 120, 2
+	const aggregates, writers, each, partitions = 5, 3, 250, 2
 	w := newWorld(t, partitions).process(nil)
 	persistent := store.NewMemory()
 	var mu sync.Mutex // guards urls
 	instances := []*instance{w.start(persistent, nil), w.start(store.NewMemory(), nil)}
 	urls := []string{instances[0].url, instances[1].url}
 
-	var writing sync.WaitGroup
+	var writing, reading sync.WaitGroup
 	for writer := range writers {
-		writing.Go(func() {
-			random := rand.New(rand.NewPCG(seed, uint64(writer)))
-			var id, key string
-			for i := range each {
-				if i == 0 || random.IntN(10) > 0 { // else it is a retry of the last, or a conflict with it
-					id, key = fmt.Sprintf("%d-%d", writer, i), fmt.Sprint("key", random.IntN(aggregates))
-				}
-				do := []string{"events:1", "events:2", "reject:conflict", "nothing"}[random.IntN(4)]
-				w.send(partition.ForKey([]byte(key), partitions), key, id, do)
-				if random.IntN(20) == 0 {
-					time.Sleep(time.Duration(random.IntN(1000)) * time.Microsecond)
-				}
-			}
-		})
+		writing.Go(func() { w.write(rand.New(rand.NewPCG(seed, uint64(writer))), writer, each, aggregates, partitions) })
 	}
 	done := make(chan struct{})
-	var reading sync.WaitGroup
 	got := make([][]string, 2*aggregates)
 	for i := range got {
 		reading.Go(func() {
 			random := rand.New(rand.NewPCG(seed, 1000+uint64(i)))
-			var last string
-			for {
+			got[i] = readFor(t, random, fmt.Sprint("/outcomes?aggregate=key", i%aggregates), done, func() string {
 				mu.Lock()
-				url := urls[random.IntN(len(urls))]
-				mu.Unlock()
-				r, err := tryConnect(url+"/outcomes?aggregate="+fmt.Sprint("key", i%aggregates), last)
-				if err != nil {
-					continue // it is being restarted
-				}
-				timer := time.AfterFunc(time.Duration(random.IntN(30))*time.Millisecond, r.close)
-				for {
-					e, err := r.next()
-					if err != nil {
-						break
-					}
-					if e.comment != "" {
-						continue
-					}
-					last = e.id
-					found := e.outcome(t)
-					got[i] = append(got[i], found.Token+" "+e.name+" "+found.ID+fmt.Sprint(len(found.Events)))
-				}
-				timer.Stop()
-				r.close()
-				select {
-				case <-done:
-					return
-				default:
-				}
-			}
+				defer mu.Unlock()
+				return urls[random.IntN(len(urls))]
+			})
 		})
 	}
 	time.Sleep(10 * time.Millisecond)
@@ -135,14 +96,60 @@ func TestStreamsAgainstModel(t *testing.T) {
 	for i := range got {
 		r := connect(t, urls[i%2]+"/outcomes?aggregate="+fmt.Sprint("key", i%aggregates), lastOf(got[i]))
 		for len(got[i]) < len(want[i%aggregates]) {
-			e := r.must(t)
-			found := e.outcome(t)
-			got[i] = append(got[i], found.Token+" "+e.name+" "+found.ID+fmt.Sprint(len(found.Events)))
+			got[i] = append(got[i], r.must(t).line(t))
 		}
 		if !slices.Equal(got[i], want[i%aggregates]) {
 			t.Errorf("reader %d saw\n%s\nnot\n%s", i, strings.Join(got[i], "\n"), strings.Join(want[i%aggregates], "\n"))
 		}
 	}
+}
+
+// write sends commands of random kinds to random aggregates.
+func (w *world) write(random *rand.Rand, writer, count, aggregates int, partitions int32) {
+	var id, key string
+	for i := range count {
+		if i == 0 || random.IntN(10) > 0 { // else it is a retry of the last, or a conflict with it
+			id, key = fmt.Sprintf("%d-%d", writer, i), fmt.Sprint("key", random.IntN(aggregates))
+		}
+		do := []string{"events:1", "events:2", "reject:conflict", "nothing"}[random.IntN(4)]
+		w.send(partition.ForKey([]byte(key), partitions), key, id, do)
+		if random.IntN(4) == 0 {
+			time.Sleep(time.Duration(random.IntN(1000)) * time.Microsecond)
+		}
+	}
+}
+
+// readFor reads a stream over connections that end at random, each at an address of its own, until done is closed.
+func readFor(t *testing.T, random *rand.Rand, path string, done <-chan struct{}, address func() string) (lines []string) {
+	var last string
+	for {
+		if r, err := tryConnect(address()+path, last); err == nil { // else it is being restarted
+			timer := time.AfterFunc(time.Duration(random.IntN(30))*time.Millisecond, r.close)
+			for {
+				e, err := r.next()
+				if err != nil {
+					break
+				}
+				if e.comment == "" {
+					last = e.id
+					lines = append(lines, e.line(t))
+				}
+			}
+			timer.Stop()
+			r.close()
+		}
+		select {
+		case <-done:
+			return lines
+		default:
+		}
+	}
+}
+
+// line is what the model says about an event, too.
+func (e event) line(t *testing.T) string {
+	found := e.outcome(t)
+	return fmt.Sprint(found.Token, " ", e.name, " ", found.ID, len(found.Events))
 }
 
 // lastOf returns the event id behind the last of what a reader has: the next offset of the one partition.

@@ -151,7 +151,7 @@ func (k *Kafka) Committed(ctx context.Context, group, topic string) (map[int32]i
 	if err != nil {
 		return nil, err
 	}
-	if err := kerr.ErrorForCode(response.ErrorCode); err != nil {
+	if err := groupError(response.ErrorCode); err != nil {
 		return nil, err
 	}
 	committed := make(map[int32]int64)
@@ -172,7 +172,7 @@ func (k *Kafka) Committed(ctx context.Context, group, topic string) (map[int32]i
 		}
 	}
 	for _, g := range response.Groups {
-		if err := kerr.ErrorForCode(g.ErrorCode); err != nil {
+		if err := groupError(g.ErrorCode); err != nil {
 			return nil, err
 		}
 		for _, t := range g.Topics {
@@ -184,6 +184,15 @@ func (k *Kafka) Committed(ctx context.Context, group, topic string) (map[int32]i
 		}
 	}
 	return committed, nil
+}
+
+// groupError is the error of an answer about a group. A group that is not there, which some brokers call an error and
+// others answer with nothing, has committed nothing.
+func groupError(code int16) error {
+	if err := kerr.ErrorForCode(code); !errors.Is(err, kerr.GroupIDNotFound) {
+		return err
+	}
+	return nil
 }
 
 // Open implements Log.
