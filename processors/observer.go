@@ -116,12 +116,15 @@ func (s *subObserver) Running(partitions []int32) {
 	}
 }
 
-// Rebalanced implements bridge.ProcessorObserver.
-func (s *subObserver) Rebalanced() {
+// SessionEnded implements bridge.ProcessorObserver.
+func (s *subObserver) SessionEnded(err error) {
 	o := s.parent
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s.state.Running, s.state.Partitions, s.state.Restores = false, nil, nil
+	if err != nil {
+		s.state.LastError = err
+	}
 	o.metrics.assigned.WithLabelValues(s.state.Group).Set(0)
 	o.metrics.rebalances.WithLabelValues(s.state.Group).Inc()
 }

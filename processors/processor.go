@@ -27,8 +27,8 @@ var (
 	ErrConfig = errors.New("configuration of the processor")
 	// ErrStateInUse says that another process uses the state directory.
 	ErrStateInUse = errors.New("the state directory is in use")
-	// ErrTopicRecreated says that a topic was deleted and made anew since this state directory was last used.
-	ErrTopicRecreated = errors.New("a topic was made anew")
+	// ErrTopicRecreated says that a topic was deleted and made anew since the state that follows from it was written.
+	ErrTopicRecreated = bridge.ErrTopicRecreated
 	// ErrNoCommittedOffset, ErrForeignOffset, ErrOffsetOutOfRange and ErrInstanceInUse end a processor; the text names the fix.
 	ErrNoCommittedOffset = bridge.ErrNoCommittedOffset
 	ErrForeignOffset     = bridge.ErrForeignOffset
@@ -66,8 +66,9 @@ func (p *Processor) Ready() <-chan struct{} { return p.observer.ready }
 // Status returns what the processor is doing.
 func (p *Processor) Status() Status { return p.observer.status() }
 
-// Run runs the processor until ctx ends: then what was stepped is committed, and Run returns nil. Otherwise it returns the
-// error that ended it. A broker that cannot be reached after the start does not: work resumes when it is back.
+// Run runs the processor until ctx ends: then what was stepped is committed, as far as the brokers allow it within three
+// seconds, and Run returns nil. Otherwise it returns the error that ended it. A broker that cannot be reached after the start
+// does not: work resumes when it is back.
 func (p *Processor) Run(ctx context.Context) error {
 	state, err := openStateDir(filepath.Join(p.config.StateDir, p.topology.Application()))
 	if err != nil {
@@ -79,6 +80,9 @@ func (p *Processor) Run(ctx context.Context) error {
 		return err
 	}
 	if err := p.prepareTopics(ctx, state); err != nil {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			return nil
+		}
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)

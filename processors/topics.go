@@ -29,18 +29,27 @@ func (p *Processor) prepareTopics(ctx context.Context, state *stateDir) error {
 	if err != nil {
 		return err
 	}
-	if err := p.internalTopics(ctx, admin, g, external); err != nil {
+	own, err := p.internalTopics(ctx, admin, g, external)
+	if err != nil {
 		return err
 	}
-	sources := map[string][16]byte{}
+	return state.checkTopics(g.Application, stateTopics(g, external, own))
+}
+
+// stateTopics returns the ids of the topics that offsets and state follow from: sources and changelogs.
+func stateTopics(g *graph.Graph, external, own map[string]log.Topic) map[string][16]byte {
+	ids := map[string][16]byte{}
 	for _, sub := range g.SubTopologies {
 		for _, source := range sub.Sources {
 			if topic, ok := external[source.Topic.Name]; ok {
-				sources[source.Topic.Name] = topic.ID
+				ids[source.Topic.Name] = topic.ID
 			}
 		}
 	}
-	return state.checkTopics(g.Application, sources)
+	for name, topic := range own {
+		ids[name] = topic.ID
+	}
+	return ids
 }
 
 // externalTopics creates or checks the topics that are not the application's own, and returns them by name.
@@ -82,11 +91,7 @@ func ensure(ctx context.Context, admin *log.Admin, spec log.TopicSpec, declared 
 	if !errors.Is(err, log.ErrTopicMissing) {
 		return topic, err
 	}
-	topic, err = admin.EnsureTopic(ctx, spec)
-	if err == nil && declared == 0 {
-		return topic, nil
-	}
-	return topic, err
+	return admin.EnsureTopic(ctx, spec)
 }
 
 func topicSpec(topic *graph.Topic, config Config) log.TopicSpec {
@@ -105,19 +110,25 @@ func topicSpec(topic *graph.Topic, config Config) log.TopicSpec {
 	return spec
 }
 
-// internalTopics creates and checks repartition topics, changelogs and the dead-letter topic. A sub-topology has as many
-// partitions as its sources; a repartition topic without a number of its own takes that of the sub-topology that writes it.
-func (p *Processor) internalTopics(ctx context.Context, admin *log.Admin, g *graph.Graph, external map[string]log.Topic) error {
-	partitions, err := resolvePartitions(g, external, p.config.Partitions)
-	if err != nil {
-		return err
+// internalTopics creates and checks repartition topics, changelogs and the dead-letter topic, and returns those that offsets
+// and state follow from. A sub-topology has as many partitions as its sources; a repartition topic without a number of its own
+// takes that of the sub-topology that writes it.
+func (p *Processor) internalTopics(ctx context.Context, admin *log.Admin, g *graph.Graph, external map[string]log.Topic) (map[string]log.Topic, error) {
+	existing := func(name string) (int32, bool) {
+		topic, ok := external[name]
+		return topic.Partitions, ok
 	}
+	partitions, err := g.CountPartitions(existing, p.config.Partitions)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", log.ErrPartitionMismatch, err)
+	}
+	own := map[string]log.Topic{}
 	var errs []error
 	create := func(spec log.TopicSpec) {
 		spec.Replication = p.config.Replication
-		if _, err := admin.EnsureTopic(ctx, spec); err != nil {
-			errs = append(errs, err)
-		}
+		topic, err := admin.EnsureTopic(ctx, spec)
+		errs = append(errs, err)
+		own[spec.Name] = topic
 	}
 	for _, node := range g.Nodes {
 		if node.Kind == graph.Source && node.Topic.Internal {
@@ -128,14 +139,25 @@ func (p *Processor) internalTopics(ctx context.Context, admin *log.Admin, g *gra
 	}
 	for _, sub := range g.SubTopologies {
 		for _, store := range sub.Stores {
-			if store.Changelog == "" {
-				continue
+			if store.Changelog != "" {
+				create(changelogSpec(store, partitions[sub.Sources[0].Topic.Name]))
 			}
-			create(changelogSpec(store, partitions[sub.Sources[0].Topic.Name]))
 		}
 	}
-	create(log.TopicSpec{Name: g.DeadLetterTopic(), Config: map[string]string{"retention.ms": "-1"}, Partitions: 1})
-	return errors.Join(errs...)
+	errs = append(errs, p.deadLetterTopic(ctx, admin, g.DeadLetterTopic()))
+	return own, errors.Join(errs...)
+}
+
+// deadLetterTopic creates the dead-letter topic, or takes it as somebody has made it.
+func (p *Processor) deadLetterTopic(ctx context.Context, admin *log.Admin, name string) error {
+	_, err := admin.CheckTopic(ctx, log.TopicSpec{Name: name})
+	if !errors.Is(err, log.ErrTopicMissing) {
+		return err
+	}
+	_, err = admin.EnsureTopic(ctx, log.TopicSpec{
+		Name: name, Partitions: 1, Replication: p.config.Replication, Config: map[string]string{"retention.ms": "-1"},
+	})
+	return err
 }
 
 func changelogSpec(store *graph.Store, partitions int32) log.TopicSpec {
@@ -147,47 +169,6 @@ func changelogSpec(store *graph.Store, partitions int32) log.TopicSpec {
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
-
-// resolvePartitions returns the number of partitions of every source topic.
-func resolvePartitions(g *graph.Graph, external map[string]log.Topic, fallback int32) (map[string]int32, error) {
-	counts := map[string]int32{}
-	for name, topic := range external {
-		counts[name] = topic.Partitions
-	}
-	writers := map[string]*graph.SubTopology{}
-	for _, sub := range g.SubTopologies {
-		for _, sink := range sub.Sinks {
-			if sink.Topic != nil && sink.Topic.Internal {
-				writers[sink.Topic.Name] = sub
-			}
-		}
-	}
-	var resolve func(topic *graph.Topic, depth int) int32
-	resolve = func(topic *graph.Topic, depth int) int32 {
-		if n, ok := counts[topic.Name]; ok {
-			return n
-		}
-		n := topic.Partitions
-		if writer := writers[topic.Name]; n == 0 && writer != nil && len(writer.Sources) > 0 && depth < len(g.SubTopologies) {
-			n = resolve(writer.Sources[0].Topic, depth+1)
-		}
-		if n == 0 {
-			n = fallback
-		}
-		counts[topic.Name] = n
-		return n
-	}
-	var errs []error
-	for _, sub := range g.SubTopologies {
-		for _, source := range sub.Sources {
-			if n, first := resolve(source.Topic, 0), resolve(sub.Sources[0].Topic, 0); n != first {
-				errs = append(errs, fmt.Errorf("%w: topic %s has %d partitions and %s has %d; they are processed together and need the same number",
-					log.ErrPartitionMismatch, source.Topic.Name, n, sub.Sources[0].Topic.Name, first))
-			}
-		}
-	}
-	return counts, errors.Join(errs...)
-}
 
 // EnsureTopics creates every topic that a topology needs, or checks those that exist: what Run does with CreateTopics.
 func EnsureTopics(ctx context.Context, t *topology.Topology, config Config) error {
@@ -202,5 +183,6 @@ func EnsureTopics(ctx context.Context, t *topology.Topology, config Config) erro
 	if err != nil {
 		return err
 	}
-	return p.internalTopics(ctx, admin, t.Graph(), external)
+	_, err = p.internalTopics(ctx, admin, t.Graph(), external)
+	return err
 }

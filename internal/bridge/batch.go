@@ -74,8 +74,10 @@ func (b *batches) clear() {
 // appendRecord appends one consumed message.
 func appendRecord(records []task.Record, message *sarama.ConsumerMessage) []task.Record {
 	record := task.Record{
-		Topic: message.Topic, Partition: message.Partition, Offset: message.Offset,
-		Timestamp: message.Timestamp.UnixMilli(), Key: message.Key, Value: message.Value,
+		Topic: message.Topic, Partition: message.Partition, Offset: message.Offset, Key: message.Key, Value: message.Value,
+	}
+	if !message.Timestamp.IsZero() { // sarama's for none; 0 is ours
+		record.Timestamp = message.Timestamp.UnixMilli()
 	}
 	if n := len(message.Headers); n > 0 {
 		record.Headers = make([]graph.Header, n)

@@ -18,6 +18,8 @@ var (
 	ErrForeignOffset = errors.New("the consumer group's offset was set by another tool")
 	// ErrOffsetOutOfRange says that records were deleted before they were processed, or the topic was made anew.
 	ErrOffsetOutOfRange = errors.New("the committed offset is out of the topic's range")
+	// ErrTopicRecreated says that a topic is another than the one that offsets and state follow from.
+	ErrTopicRecreated = errors.New("a topic was made anew")
 	// ErrInstanceInUse says that another process runs under the same instance id.
 	ErrInstanceInUse = errors.New("another process runs under this instance id")
 )

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/tidemill/tidemill/internal/commit"
 	"github.com/tidemill/tidemill/internal/graph"
@@ -27,13 +28,17 @@ func (g *group) Consume(ctx context.Context, topics []string, handler sarama.Con
 	for {
 		began := time.Now()
 		err := g.session(ctx, topics, handler)
+		if ctx.Err() != nil && !fatal(err) {
+			p.config.Observer.SessionEnded(nil)
+			if err != nil {
+				p.logger.Warn("the last session did not end well; what it had not committed will be processed again", "error", err)
+			}
+			return nil
+		}
+		p.config.Observer.SessionEnded(err)
 		if fatal(err) {
 			return err
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		p.config.Observer.Rebalanced()
 		if err == nil || time.Since(began) > retryReset {
 			delay = retryMin
 		}
@@ -64,7 +69,10 @@ func (g *group) session(ctx context.Context, topics []string, handler sarama.Con
 	defer cancel()
 	p.endSession = cancel
 	p.sessionErr = nil
-	err := g.ConsumerGroup.Consume(sessionCtx, topics, &sessionHandler{processor: p, goka: handler})
+	err := g.ConsumerGroup.Consume(sessionCtx, topics, &sessionHandler{processor: p, goka: handler, stopping: ctx})
+	if mendErr := p.engines.mend(); mendErr != nil {
+		return errors.Join(p.sessionErr, mendErr)
+	}
 	if p.sessionErr != nil {
 		return p.sessionErr
 	}
@@ -75,7 +83,7 @@ func (g *group) session(ctx context.Context, topics []string, handler sarama.Con
 		}
 	}
 	if errors.Is(err, sarama.ErrFencedInstancedId) {
-		return fmt.Errorf("%w (%s): stop the other process or give this one another instance id: %w", ErrInstanceInUse, p.config.InstanceID, err)
+		return p.inUse(err)
 	}
 	return err
 }
@@ -83,8 +91,8 @@ func (g *group) session(ctx context.Context, topics []string, handler sarama.Con
 // fatal tells whether rejoining cannot mend an error.
 func fatal(err error) bool {
 	for _, sentinel := range []error{
-		ErrNoCommittedOffset, ErrForeignOffset, ErrOffsetOutOfRange, ErrInstanceInUse,
-		commit.ErrInstanceFenced, commit.ErrTorn, graph.ErrRecord,
+		ErrNoCommittedOffset, ErrForeignOffset, ErrOffsetOutOfRange, ErrInstanceInUse, ErrTopicRecreated,
+		commit.ErrInstanceFenced, graph.ErrRecord, kerr.MessageTooLarge,
 		store.ErrDiskFull, store.ErrLocked, store.ErrNewerFormat, store.ErrNotStore,
 	} {
 		if errors.Is(err, sentinel) {
@@ -98,6 +106,7 @@ func fatal(err error) bool {
 type sessionHandler struct {
 	processor *Processor
 	goka      sarama.ConsumerGroupHandler
+	stopping  context.Context // ends when the processor is told to stop
 }
 
 // Setup implements sarama.ConsumerGroupHandler: the tasks of the assigned partitions are opened and restored before goka
@@ -112,7 +121,7 @@ func (h *sessionHandler) Setup(session sarama.ConsumerGroupSession) error {
 
 // Cleanup implements sarama.ConsumerGroupHandler: what was stepped is committed (rule 2) before goka closes.
 func (h *sessionHandler) Cleanup(session sarama.ConsumerGroupSession) error {
-	err := h.processor.close()
+	err := h.processor.close(h.stopping)
 	h.processor.sessionErr = errors.Join(h.processor.sessionErr, err)
 	gokaErr := h.goka.Cleanup(uncommitting{session})
 	h.processor.batches.clear()

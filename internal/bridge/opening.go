@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -15,37 +12,43 @@ import (
 	"github.com/tidemill/tidemill/internal/commit"
 	"github.com/tidemill/tidemill/internal/log"
 	"github.com/tidemill/tidemill/internal/meta"
-	"github.com/tidemill/tidemill/internal/store"
 	"github.com/tidemill/tidemill/internal/task"
 )
 
 // open begins a session: departed instances' transactions are ended, the committed offsets read, the tasks restored.
 func (p *Processor) open(session sarama.ConsumerGroupSession) error {
 	ctx, group := session.Context(), p.config.SubTopology.Group
+	member := commit.Member{Group: group, ID: session.MemberID(), InstanceID: p.config.InstanceID, Generation: session.GenerationID()}
 	if err := p.recover(ctx); err != nil {
 		return err
 	}
+	if err := p.checkTopicIDs(ctx); err != nil {
+		return err
+	}
 	topics := p.config.SubTopology.SourceTopics()
-	offsets := groupOffsets{p.admin}
+	offsets := groupOffsets{admin: p.admin, client: p.client}
 	stored, err := offsets.Committed(ctx, group, topics)
 	if err != nil {
 		return err
 	}
 	assigned := assignedPartitions(session)
-	if err := p.checkRange(ctx, stored, assigned, topics); err != nil {
-		return err
-	}
-	units, err := p.openTasks(ctx, assigned, stored, topics)
+	next, err := p.positions(ctx, stored, assigned, topics)
 	if err != nil {
 		return err
 	}
-	next := map[commit.Place]int64{}
-	for place, offset := range stored {
-		next[place] = offset.Next
+	standings := map[int32]standing{}
+	for _, number := range assigned {
+		standings[number] = standingOf(number, topics, stored)
+	}
+	units, err := p.openTasks(ctx, assigned, standings)
+	if err != nil {
+		return err
+	}
+	if err := p.commitFirst(ctx, member, standings, next); err != nil {
+		return err
 	}
 	opened := commit.NewSession(commit.Config{
-		Member: commit.Member{Group: group, ID: session.MemberID(), InstanceID: p.config.InstanceID, Generation: session.GenerationID()},
-		Topics: topics, Units: units, Producers: p.producers, Group: offsets, Next: next, Observer: p.config.Observer,
+		Member: member, Topics: topics, Units: units, Producers: p.producers, Group: offsets, Next: next, Observer: p.config.Observer,
 		MaxInterval: p.config.CommitInterval, MaxBytes: p.config.BufferBytes, CommitTimeout: p.config.CommitTimeout,
 	})
 	p.start(opened, units)
@@ -54,13 +57,24 @@ func (p *Processor) open(session sarama.ConsumerGroupSession) error {
 	return nil
 }
 
+// standingOf gathers what the offsets of all topics say of one task: each commit writes all of them.
+func standingOf(number int32, topics []string, stored map[commit.Place]commit.StoredOffset) (s standing) {
+	for _, topic := range topics {
+		if at, ok := stored[commit.Place{Topic: topic, Partition: number}]; ok {
+			s.found, s.foreign = true, s.foreign || at.Foreign
+			s.sequence, s.streamTime = max(s.sequence, at.Meta.Sequence), max(s.streamTime, at.Meta.StreamTime)
+		}
+	}
+	return s
+}
+
 // start runs the session's goroutines: the committing one, the ticks, and the watch that ends the session on a failure.
 func (p *Processor) start(opened *commit.Session, units []*commit.Unit) {
 	p.runDone = make(chan struct{})
 	runDone, endSession := p.runDone, p.endSession
 	p.running.Go(func() {
 		defer close(runDone)
-		opened.Run(context.Background())
+		opened.Run()
 	})
 	p.running.Go(func() {
 		<-opened.Done()
@@ -100,8 +114,12 @@ func tick(session *commit.Session, interval time.Duration) {
 	}
 }
 
-// close ends the session, if one was opened, and returns why it had failed.
-func (p *Processor) close() error {
+// stopTimeout bounds the last commit when the processor is told to stop. What it does not finish is ended and stepped again
+// by whoever has the partitions next.
+const stopTimeout = 3 * time.Second
+
+// close ends the session, if one was opened, and returns why it had failed. stopping ends when the processor is told to stop.
+func (p *Processor) close(stopping context.Context) error {
 	p.mu.Lock()
 	session := p.session
 	p.session = nil
@@ -109,13 +127,20 @@ func (p *Processor) close() error {
 	if session == nil {
 		return nil
 	}
-	err := session.Close(context.Background(), p.runDone)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer context.AfterFunc(stopping, func() { time.AfterFunc(stopTimeout, cancel) })()
+	err := session.Close(ctx, p.runDone)
 	p.running.Wait()
 	if errors.Is(err, commit.ErrInstanceFenced) {
-		return fmt.Errorf("%w (%s): stop the other process or give this one another instance id: %w", ErrInstanceInUse, p.config.InstanceID, err)
+		err = p.inUse(err)
 	}
 	p.unclean = p.unclean || err != nil
 	return err
+}
+
+func (p *Processor) inUse(err error) error {
+	return fmt.Errorf("%w (%s): stop the other process or give this one another instance id: %w", ErrInstanceInUse, p.config.InstanceID, err)
 }
 
 // recover makes sure that no transaction is open that could hold offsets or changelog records of our partitions: our own
@@ -132,84 +157,81 @@ func (p *Processor) recover(ctx context.Context) error {
 	return p.endDeparted(ctx)
 }
 
-// endDeparted ends the open transactions of instances that are not members of the group any more.
-func (p *Processor) endDeparted(ctx context.Context) error {
-	if p.config.Guarantee != ExactlyOnce {
-		return nil
-	}
-	prefix := p.config.SubTopology.Group + "-"
-	open, err := p.admin.OpenTransactions(ctx, prefix)
-	if err != nil || len(open) == 0 {
-		return err
-	}
-	_, members, err := p.admin.GroupMembers(ctx, p.config.SubTopology.Group)
-	if err != nil {
-		return err
-	}
-	departed := open[:0]
-	for _, id := range open {
-		instance := strings.TrimSuffix(strings.TrimSuffix(strings.TrimPrefix(id, prefix), "-0"), "-1")
-		present := slices.ContainsFunc(members, func(m log.GroupMember) bool { return m.InstanceID == instance })
-		if !present && instance != p.config.InstanceID {
-			departed = append(departed, id)
+// checkTopicIDs refuses topics that were made anew while we ran: offsets and state are those of the old ones.
+func (p *Processor) checkTopicIDs(ctx context.Context) error {
+	for topic, id := range p.topicIDs {
+		now, err := p.admin.Describe(ctx, topic)
+		if err != nil {
+			return err
+		}
+		if now.ID != id {
+			return p.recreated(topic)
 		}
 	}
-	if len(departed) == 0 {
-		return nil
-	}
-	p.logger.Info("ending transactions of departed instances", "transactions", departed)
-	return p.admin.AbortTransactions(ctx, departed...)
+	return nil
 }
 
-// checkRange refuses committed offsets that the topics do not have (any more): reading on elsewhere would lose records.
-func (p *Processor) checkRange(ctx context.Context, stored map[commit.Place]commit.StoredOffset, assigned []int32, topics []string) error {
+func (p *Processor) recreated(topic string) error {
+	return fmt.Errorf("%w: %s is not the topic that the offsets of group %s and the state in %s follow from; if that is meant, run 'tidemill reset %s'",
+		ErrTopicRecreated, topic, p.config.SubTopology.Group, p.config.Dir, p.config.SubTopology.Application)
+}
+
+// positions returns where each assigned partition of each topic is to be read from: the committed offset, or the first
+// there is. It refuses committed offsets that the topics do not have (any more): reading on elsewhere would lose records.
+func (p *Processor) positions(ctx context.Context, stored map[commit.Place]commit.StoredOffset, assigned []int32, topics []string) (map[commit.Place]int64, error) {
 	starts, err := p.admin.StartOffsets(ctx, topics...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ends, err := p.admin.EndOffsets(ctx, topics...)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	next := map[commit.Place]int64{}
 	var wrong []error
 	for _, topic := range topics {
 		for _, number := range assigned {
-			at, ok := stored[commit.Place{Topic: topic, Partition: number}]
+			place := commit.Place{Topic: topic, Partition: number}
 			start, end := starts[topic][number], ends[topic][number]
-			if ok && (at.Next < start || at.Next > end) {
+			at, ok := stored[place]
+			if !ok {
+				next[place] = start
+				continue
+			}
+			if next[place] = at.Next; at.Next < start || at.Next > end {
 				wrong = append(wrong, fmt.Errorf("%w: group %s is at offset %d of %s/%d, which has %d to %d: records were deleted unprocessed or the topic was made anew; if that is meant, run 'tidemill reset %s'",
 					ErrOffsetOutOfRange, p.config.SubTopology.Group, at.Next, topic, number, start, end, p.config.SubTopology.Application))
 			}
 		}
 	}
-	return errors.Join(wrong...)
+	return next, errors.Join(wrong...)
 }
 
 // openTasks opens and restores the tasks of the assigned partitions, all at once.
-func (p *Processor) openTasks(ctx context.Context, assigned []int32, stored map[commit.Place]commit.StoredOffset, topics []string) ([]*commit.Unit, error) {
+func (p *Processor) openTasks(ctx context.Context, assigned []int32, standings map[int32]standing) ([]*commit.Unit, error) {
+	ids := map[string][16]byte{}
+	for _, spec := range p.config.SubTopology.Stores {
+		ids[spec.Name] = p.topicIDs[spec.Changelog]
+	}
 	restore := &restoration{processor: p}
 	var units []*commit.Unit
 	for _, number := range assigned {
-		sequence, streamTime, found, foreign := uint64(0), int64(0), false, false
-		for _, topic := range topics {
-			if at, ok := stored[commit.Place{Topic: topic, Partition: number}]; ok {
-				found, foreign = true, foreign || at.Foreign
-				sequence, streamTime = max(sequence, at.Meta.Sequence), max(streamTime, at.Meta.StreamTime)
-			}
-		}
-		engine, err := p.engine(number)
+		at := standings[number]
+		engine, err := p.engines.open(number)
 		if err != nil {
 			return nil, err
 		}
-		restore.add(number, engine, sequence, found, foreign)
+		restore.add(number, engine, at)
 		made, err := task.New(task.Config{
 			SubTopology: p.config.SubTopology, Partition: number, Partitions: p.partitions, Policy: p.config.Policy,
-			Base: engine, Sequence: sequence, StreamTime: streamTime, OnRecordError: p.recordFailed,
+			Base: engine, Sequence: at.sequence, StreamTime: at.streamTime, OnRecordError: p.recordFailed,
 		})
 		if err != nil {
 			return nil, err
 		}
-		units = append(units, &commit.Unit{Task: made, Engine: engine, Positions: map[string]int64{}, TopicIDs: p.topicIDs})
+		units = append(units, &commit.Unit{
+			Task: made, Engine: engine, Positions: map[string]int64{}, TopicIDs: ids, Sequence: at.sequence, StreamTime: at.streamTime,
+		})
 	}
 	if err := restore.run(ctx); err != nil {
 		return nil, fmt.Errorf("restoring the tasks of %s: %w", p.config.SubTopology.Group, err)
@@ -222,25 +244,21 @@ func (p *Processor) openTasks(ctx context.Context, assigned []int32, stored map[
 	return units, nil
 }
 
-// engine returns the stores of a partition, opened once and kept open between sessions. What is corrupt is rebuilt.
-func (p *Processor) engine(number int32) (store.Engine, error) {
-	if engine, ok := p.engines[number]; ok {
-		return engine, nil
-	}
-	dir := filepath.Join(p.config.Dir, strconv.Itoa(int(number)))
-	engine, err := store.OpenLevelDB(dir, p.config.Store)
-	if errors.Is(err, store.ErrCorrupt) {
-		p.logger.Warn("the local state is corrupt and will be restored from the changelog", "partition", number, "error", err)
-		if err := store.Destroy(dir); err != nil {
-			return nil, fmt.Errorf("removing corrupt state of partition %d: %w", number, err)
+// commitFirst commits where the tasks begin that the group has no offset of. From then on an offset that is missing has been
+// lost: a changelog with records tells so, whatever its transactions.
+func (p *Processor) commitFirst(ctx context.Context, member commit.Member, standings map[int32]standing, next map[commit.Place]int64) error {
+	first := log.Positions{}
+	for place, offset := range next {
+		if at := standings[place.Partition]; !at.found {
+			first.Set(place.Topic, place.Partition, log.Position{Offset: offset, LeaderEpoch: -1, Metadata: meta.Offset{}.String()})
 		}
-		engine, err = store.OpenLevelDB(dir, p.config.Store)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("opening the stores of %s/%d: %w", p.config.SubTopology.Name, number, err)
+	if len(first) == 0 {
+		return nil
 	}
-	p.engines[number] = engine
-	return engine, nil
+	ctx, cancel := context.WithTimeout(ctx, p.config.Log.WithDefaults().RequestTimeout)
+	defer cancel()
+	return translate(log.OffsetCommit(ctx, p.client, logMember(member), first))
 }
 
 func assignedPartitions(session sarama.ConsumerGroupSession) []int32 {
@@ -254,25 +272,4 @@ func assignedPartitions(session sarama.ConsumerGroupSession) []int32 {
 	}
 	slices.Sort(assigned)
 	return assigned
-}
-
-// groupOffsets implements commit.Offsets.
-type groupOffsets struct{ admin *log.Admin }
-
-// Committed implements commit.Offsets.
-func (g groupOffsets) Committed(ctx context.Context, group string, topics []string) (map[commit.Place]commit.StoredOffset, error) {
-	positions, err := g.admin.CommittedOffsets(ctx, group, true, topics...)
-	if err != nil {
-		return nil, err
-	}
-	stored := map[commit.Place]commit.StoredOffset{}
-	for _, topic := range topics {
-		for number, at := range positions[topic] {
-			parsed, err := meta.ParseOffset(at.Metadata)
-			stored[commit.Place{Topic: topic, Partition: number}] = commit.StoredOffset{
-				Next: at.Offset, Meta: parsed, Foreign: err != nil || at.Metadata == "",
-			}
-		}
-	}
-	return stored, nil
 }

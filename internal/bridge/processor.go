@@ -10,6 +10,7 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/internal/commit"
 	"github.com/tidemill/tidemill/internal/graph"
@@ -56,8 +57,8 @@ type ProcessorObserver interface {
 	commit.Observer
 	// Running says that the assigned tasks are restored and run.
 	Running(partitions []int32)
-	// Rebalanced says that the last session has ended.
-	Rebalanced()
+	// SessionEnded says that the tasks do not run any more, and why if that was a failure.
+	SessionEnded(err error)
 	// RecordFailed reports a record that could not be processed.
 	RecordFailed(record task.Record, err *graph.RecordError)
 	// Restoring reports the progress of a store: records read so far and, as far as offsets tell, in all.
@@ -69,13 +70,16 @@ type Processor struct {
 	config    ProcessorConfig
 	logger    *slog.Logger
 	admin     *log.Admin
+	client    *kgo.Client // for what neither admin nor producers do
 	producers []commit.Producer
 	closers   []func()
 	batches   *batches
+	// producerOptions are added to the transactional producers'; tests inject faults by them.
+	producerOptions []kgo.Opt
 
 	// The fields below belong to the goroutine that runs sessions, one after another.
-	engines    map[int32]store.Engine
-	topicIDs   map[string][16]byte
+	engines    *engines
+	topicIDs   map[string][16]byte // of sources and changelogs, by topic
 	partitions int32
 	endSession context.CancelFunc
 	sessionErr error
@@ -89,9 +93,9 @@ type Processor struct {
 
 // NewProcessor returns a processor. Run starts it.
 func NewProcessor(config ProcessorConfig) *Processor {
+	logger := config.Logger.With("group", config.SubTopology.Group, "instance", config.InstanceID)
 	return &Processor{
-		config: config, batches: newBatches(), engines: map[int32]store.Engine{},
-		logger: config.Logger.With("group", config.SubTopology.Group, "instance", config.InstanceID),
+		config: config, batches: newBatches(), engines: newEngines(config.Dir, config.Store, logger), logger: logger,
 	}
 }
 
@@ -102,49 +106,52 @@ func (p *Processor) Run(ctx context.Context) (err error) {
 	}
 	defer p.admin.Close()
 	defer func() { err = errors.Join(err, p.shutDown()) }()
-	if err := p.prepare(ctx); err != nil {
-		return err
-	}
-	processor, err := p.goka()
-	if err != nil {
-		return fmt.Errorf("building processor %s: %w", p.config.SubTopology.Group, err)
-	}
-	if err := processor.Run(ctx); err != nil {
+	if err := p.run(ctx); err != nil && (ctx.Err() == nil || fatal(err)) {
 		return fmt.Errorf("running processor %s: %w", p.config.SubTopology.Group, err)
 	}
 	return nil
 }
 
+func (p *Processor) run(ctx context.Context) error {
+	if err := p.prepare(ctx); err != nil {
+		return err
+	}
+	processor, err := p.goka()
+	if err != nil {
+		return err
+	}
+	return processor.Run(ctx)
+}
+
 // prepare looks at the topics and takes over the transactional ids, before the group is joined (rule 1).
 func (p *Processor) prepare(ctx context.Context) error {
 	p.topicIDs = map[string][16]byte{}
-	for _, source := range p.config.SubTopology.Sources {
-		topic, err := p.admin.Describe(ctx, source.Topic.Name)
+	for _, name := range p.config.SubTopology.SourceTopics() {
+		topic, err := p.admin.Describe(ctx, name)
 		if err != nil {
 			return err
 		}
-		p.partitions = topic.Partitions
+		p.partitions, p.topicIDs[name] = topic.Partitions, topic.ID
 	}
 	for _, spec := range p.config.SubTopology.Stores {
 		topic, err := p.admin.Describe(ctx, spec.Changelog)
 		if err != nil {
 			return err
 		}
-		p.topicIDs[spec.Name] = topic.ID
+		p.topicIDs[spec.Changelog] = topic.ID
 	}
+	var err error
+	if p.client, err = log.NewProducer(p.config.Log); err != nil {
+		return err
+	}
+	p.closers = append(p.closers, p.client.Close)
 	if p.config.Guarantee == AtLeastOnce {
-		client, err := log.NewProducer(p.config.Log)
-		if err != nil {
-			return err
-		}
-		p.closers = append(p.closers, client.Close)
-		p.producers = []commit.Producer{&idempotent{client: client, commit: func(ctx context.Context, m log.Member, to log.Positions) error {
-			return log.OffsetCommit(ctx, client, m, to)
-		}}}
+		p.producers = []commit.Producer{&idempotent{client: p.client}}
 		return nil
 	}
 	for turn := range 2 {
-		producer, err := log.NewTxnProducer(p.config.Log, p.transactionalID(turn), p.config.Timeouts.Session)
+		id := transactionalID(p.config.SubTopology.Group, p.config.InstanceID, turn)
+		producer, err := log.NewTxnProducer(p.config.Log, id, p.config.Timeouts.Session, p.producerOptions...)
 		if err != nil {
 			return err
 		}
@@ -155,11 +162,6 @@ func (p *Processor) prepare(ctx context.Context) error {
 		p.producers = append(p.producers, &transactional{producer: producer})
 	}
 	return nil
-}
-
-// transactionalID is "<group>-<instance>-<0 or 1>".
-func (p *Processor) transactionalID(turn int) string {
-	return fmt.Sprintf("%s-%s-%d", p.config.SubTopology.Group, p.config.InstanceID, turn)
 }
 
 // goka builds the processor round our seams.
@@ -211,18 +213,12 @@ func (p *Processor) process(_ goka.Context, message any) {
 	}
 }
 
-// shutDown closes what Run has opened. A drained instance's transactions are ended by then.
+// shutDown closes what Run has opened.
 func (p *Processor) shutDown() error {
 	for _, closer := range p.closers {
 		closer()
 	}
-	var errs []error
-	for number, engine := range p.engines {
-		if err := engine.Close(); err != nil {
-			errs = append(errs, fmt.Errorf("closing the stores of partition %d: %w", number, err))
-		}
-	}
-	return errors.Join(errs...)
+	return p.engines.close()
 }
 
 func (p *Processor) recordFailed(record task.Record, err *graph.RecordError) {

@@ -99,7 +99,6 @@ func (t *transactional) Recover(ctx context.Context) error {
 // committed, so that a crash between the two repeats them.
 type idempotent struct {
 	client  *kgo.Client
-	commit  func(ctx context.Context, member log.Member, to log.Positions) error
 	pending pending
 	failed  chan error // the first record's error; has room for one
 }
@@ -138,15 +137,19 @@ func (p *idempotent) Commit(ctx context.Context, member commit.Member, offsets [
 	default:
 	}
 	p.pending.settle()
-	if err := p.commit(ctx, logMember(member), positions(offsets)); err != nil {
+	if err := log.OffsetCommit(ctx, p.client, logMember(member), positions(offsets)); err != nil {
 		return commit.Aborted, translate(err)
 	}
 	return commit.Committed, nil
 }
 
-// Recover implements commit.Producer.
-func (p *idempotent) Recover(context.Context) error {
+// Recover implements commit.Producer: what was not acknowledged in time must not be written later, over what is written by
+// then.
+func (p *idempotent) Recover(ctx context.Context) error {
 	p.pending.forget()
+	if err := p.client.AbortBufferedRecords(ctx); err != nil {
+		return fmt.Errorf("dropping records that were not acknowledged: %w", err)
+	}
 	return nil
 }
 

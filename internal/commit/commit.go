@@ -30,7 +30,8 @@ var (
 	ErrInstanceFenced = errors.New("another process uses the same instance id")
 	// ErrClosed says that the session has ended.
 	ErrClosed = errors.New("the session has ended")
-	// ErrTorn says that a transaction reached some of its partitions only, which no broker may let happen.
+	// ErrTorn says that a transaction reached some of its partitions only, which no broker may let happen. The next session
+	// puts it right for our part: it begins each task where its own offset says.
 	ErrTorn = errors.New("the transaction is committed for some tasks and not for others")
 )
 
@@ -57,7 +58,9 @@ type Outcome int
 const (
 	// Unknown: the reply was lost. Ask the group's offsets (rule 4).
 	Unknown Outcome = iota
+	// Committed: all of it has happened.
 	Committed
+	// Aborted: nothing of it ever will.
 	Aborted
 )
 
@@ -79,6 +82,9 @@ type Offsets interface {
 	// Committed returns the stable committed offsets of the partitions of the topics: transactions that are ending have
 	// ended (KIP-447's RequireStable). Partitions without one are absent.
 	Committed(ctx context.Context, group string, topics []string) (map[Place]StoredOffset, error)
+	// Current returns nil if the group is still in the member's generation and knows the member, so that nobody else can
+	// have committed for its partitions; else an error that wraps ErrFenced or ErrInstanceFenced.
+	Current(ctx context.Context, member Member) error
 }
 
 // Place is a partition of a topic.
@@ -99,6 +105,6 @@ type StoredOffset struct {
 type Observer interface {
 	// TransactionCommitted reports a commit: input records, bytes written into layers, and how long it took from its seal.
 	TransactionCommitted(records int, bytes int, took time.Duration)
-	// TransactionFailed reports one that was not.
+	// TransactionFailed reports why a session has failed: its last transaction did not happen.
 	TransactionFailed(err error)
 }

@@ -7,21 +7,25 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidemill/tidemill/internal/graph"
 	"github.com/tidemill/tidemill/internal/task"
 )
 
 // Config of a session.
 type Config struct {
 	Member    Member
-	Topics    []string        // the sub-topology's source topics
-	Units     []*Unit         // the tasks of the assigned partitions, restored
-	Producers []Producer      // one or two, initialised
-	Group     Offsets         // to resolve unknown outcomes
-	Next      map[Place]int64 // committed offsets at the start of the session
-	Observer  Observer        // may be nil
+	Topics    []string   // the sub-topology's source topics
+	Units     []*Unit    // the tasks of the assigned partitions, restored
+	Producers []Producer // one or two, initialised
+	Group     Offsets    // to resolve unknown outcomes
+	// Next is where each source topic's partitions stand at the start of the session. A place that is not in it and has not
+	// been read is left out of commits: a position must not be invented.
+	Next     map[Place]int64
+	Observer Observer // may be nil
 	// MaxInterval bounds how long work waits for its commit under load; the batch grows up to it.
 	MaxInterval time.Duration
-	// MaxBytes bounds what the layers being worked on may hold, over all tasks; stepping waits beyond it.
+	// MaxBytes bounds what the layers being worked on may hold, over all tasks; stepping waits beyond it. The layers being
+	// committed may hold as much again.
 	MaxBytes int
 	// CommitTimeout bounds one commit.
 	CommitTimeout time.Duration
@@ -35,6 +39,7 @@ type Session struct {
 	member    Member
 	topics    []string
 	units     map[int32]*Unit
+	order     []*Unit // as configured: transactions are sent in this order
 	producers []Producer
 	turn      int // of producers; the committing goroutine's
 	group     Offsets
@@ -42,6 +47,10 @@ type Session struct {
 	observer  Observer
 	now       func() time.Time
 	config    Config
+
+	// commits ends when a commit in progress is to be cut off, which Close does when its own context ends.
+	commits context.Context
+	cut     context.CancelFunc
 
 	// gate is held for reading while a task steps, for writing while the tasks are sealed.
 	gate   sync.RWMutex
@@ -55,17 +64,19 @@ type Session struct {
 	mu     sync.Mutex
 	bytes  int           // in the upper layers, guarded by mu
 	room   chan struct{} // closed and replaced at each seal, guarded by mu
-	failed error         // guarded by mu
+	failed error         // why the session has ended, guarded by mu
+	broken bool          // nothing more may be committed, guarded by mu
 	done   chan struct{} // closed when the session has failed or ended
 }
 
-// NewSession returns a session; Run must be called for anything to be committed.
+// NewSession returns a session; Run must be called for anything to be committed, and Close at its end.
 func NewSession(config Config) *Session {
 	s := &Session{
-		member: config.Member, topics: config.Topics, units: map[int32]*Unit{}, producers: config.Producers, group: config.Group,
-		next: config.Next, observer: config.Observer, now: config.Now, config: config,
+		member: config.Member, topics: config.Topics, units: map[int32]*Unit{}, order: config.Units, producers: config.Producers,
+		group: config.Group, next: config.Next, observer: config.Observer, now: config.Now, config: config,
 		work: make(chan struct{}, 1), full: make(chan struct{}, 1), room: make(chan struct{}), done: make(chan struct{}),
 	}
+	s.commits, s.cut = context.WithCancel(context.Background())
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -74,6 +85,7 @@ func NewSession(config Config) *Session {
 	}
 	for _, unit := range config.Units {
 		s.units[unit.Task.Partition()] = unit
+		unit.dated = s.now() // by the restore
 	}
 	return s
 }
@@ -104,7 +116,7 @@ func (s *Session) Process(partition int32, records []task.Record) error {
 func (s *Session) step(unit *Unit, records []task.Record) error {
 	s.gate.RLock()
 	defer s.gate.RUnlock()
-	if s.closed {
+	if s.closed || s.Err() != nil {
 		return ErrClosed
 	}
 	before := unit.Task.Upper().Size()
@@ -123,13 +135,13 @@ func (s *Session) step(unit *Unit, records []task.Record) error {
 func (s *Session) Tick(now int64) error {
 	s.gate.Lock() // tasks may be stepping on other goroutines
 	defer s.gate.Unlock()
-	if s.closed {
+	if s.closed || s.Err() != nil {
 		return ErrClosed
 	}
-	for _, unit := range s.units {
+	for _, unit := range s.order {
 		before := unit.Task.Upper().Size()
 		if err := unit.Task.Tick(now); err != nil {
-			go s.fail(err)
+			s.fail(err)
 			return err
 		}
 		if unit.Task.Upper().Dirty() {
@@ -175,16 +187,15 @@ func (s *Session) waitForRoom() error {
 	}
 }
 
-// seal makes every task's upper layer the lower one; nil if there is nothing to commit.
+// seal makes every task's upper layer the lower one; nil if there is nothing to commit, or nothing that may be.
 func (s *Session) seal() *transaction {
 	s.gate.Lock()
 	defer s.gate.Unlock()
-	return s.sealLocked()
-}
-
-func (s *Session) sealLocked() *transaction {
+	if s.isBroken() {
+		return nil
+	}
 	tx := &transaction{begun: s.now()}
-	for _, unit := range s.units {
+	for _, unit := range s.order {
 		if layer := unit.Task.Seal(); layer != nil {
 			tx.parts = append(tx.parts, &sealed{unit: unit, layer: layer, written: map[string]int64{}})
 			tx.records += unit.records
@@ -197,24 +208,44 @@ func (s *Session) sealLocked() *transaction {
 	close(s.room)
 	s.room = make(chan struct{})
 	s.mu.Unlock()
+	select {
+	case <-s.full: // it spoke of what is sealed now
+	default:
+	}
 	if len(tx.parts) == 0 {
 		return nil
 	}
 	return tx
 }
 
-// fail ends the session with its first error.
+// sound tells whether the layers of a session that ends with err may still be committed: it was closed, or by policy stops
+// at a record, whose effects were undone. What came before the record must take effect: read again it would be in one batch
+// with the record again, for ever. After any other error of a task its layer may hold half an effect, and after a failed
+// commit the layers stand on one that did not happen (rule 6).
+func sound(err error) bool { return errors.Is(err, ErrClosed) || errors.Is(err, graph.ErrRecord) }
+
+// fail ends the session with its first error; a failure counts more than Close.
 func (s *Session) fail(err error) {
 	s.mu.Lock()
 	first := s.failed == nil
-	if first {
+	report := !errors.Is(err, ErrClosed) && (first || errors.Is(s.failed, ErrClosed))
+	if first || report {
 		s.failed = err
+	}
+	s.broken = s.broken || !sound(err)
+	if first {
 		close(s.done)
 	}
 	s.mu.Unlock()
-	if first && !errors.Is(err, ErrClosed) && s.observer != nil {
+	if report && s.observer != nil {
 		s.observer.TransactionFailed(err)
 	}
+}
+
+func (s *Session) isBroken() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken
 }
 
 // Done is closed when the session has failed or was closed.
@@ -227,19 +258,27 @@ func (s *Session) Err() error {
 	return s.failed
 }
 
-// Run commits until the session ends. ctx ends it without a last commit; Close makes one.
-func (s *Session) Run(ctx context.Context) {
+// checkpointAge is how often an idle task's checkpoints are dated anew.
+const checkpointAge = time.Hour
+
+// Run commits until the session ends: on the first error, or by Close, which also makes the last commit.
+func (s *Session) Run() {
 	pace := pacer{max: s.config.MaxInterval}
+	idle := time.NewTicker(checkpointAge)
+	defer idle.Stop()
 	for {
 		select {
 		case <-s.work:
+		case <-idle.C:
+			if err := s.date(checkpointAge); err != nil {
+				s.fail(err)
+				return
+			}
+			continue
 		case <-s.done:
 			return
-		case <-ctx.Done():
-			s.fail(ErrClosed)
-			return
 		}
-		if !s.wait(ctx, pace.delay(s.now())) {
+		if !s.wait(pace.delay(s.now())) {
 			return
 		}
 		tx := s.seal()
@@ -247,7 +286,7 @@ func (s *Session) Run(ctx context.Context) {
 			continue
 		}
 		pace.sealed(s.now(), tx.records)
-		if err := s.commitInTime(ctx, tx); err != nil {
+		if err := s.commitInTime(tx); err != nil {
 			s.fail(err)
 			return
 		}
@@ -255,7 +294,7 @@ func (s *Session) Run(ctx context.Context) {
 }
 
 // wait lets the batch grow for a while. It reports false when the session has ended.
-func (s *Session) wait(ctx context.Context, delay time.Duration) bool {
+func (s *Session) wait(delay time.Duration) bool {
 	if delay <= 0 {
 		return true
 	}
@@ -266,38 +305,49 @@ func (s *Session) wait(ctx context.Context, delay time.Duration) bool {
 	case <-s.full:
 	case <-s.done:
 		return false
-	case <-ctx.Done():
-		s.fail(ErrClosed)
-		return false
 	}
 	return true
 }
 
-func (s *Session) commitInTime(ctx context.Context, tx *transaction) error {
-	// The transaction's end must not be cut off by a shutdown: its outcome would be unknown for nothing.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.CommitTimeout)
+// date writes checkpoints of the given age anew. No transaction is under way.
+func (s *Session) date(age time.Duration) error {
+	for _, unit := range s.order {
+		if err := unit.date(s.now(), age); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Session) commitInTime(tx *transaction) error {
+	ctx, cancel := context.WithTimeout(s.commits, s.config.CommitTimeout)
 	defer cancel()
 	return s.commit(ctx, tx)
 }
 
 // Close ends the session (rule 2): the gate closes, running steps finish, what was queued but not stepped is forgotten, and
-// what was stepped is committed. Run must have returned, or return because of it: Close waits for runDone.
+// what was stepped is committed, unless the session has failed. It waits for runDone, which Run's caller closes when Run has
+// returned, and cuts a commit off when ctx ends. It returns why the session failed, or nil.
 func (s *Session) Close(ctx context.Context, runDone <-chan struct{}) error {
+	defer s.cut()
+	defer context.AfterFunc(ctx, s.cut)()
 	s.gate.Lock()
 	s.closed = true
 	s.gate.Unlock()
-	before := s.Err()
 	s.fail(ErrClosed)
 	<-runDone
-	if err := s.Err(); before != nil || !errors.Is(err, ErrClosed) {
+	if tx := s.seal(); tx != nil {
+		if err := s.commitInTime(tx); err != nil {
+			s.fail(fmt.Errorf("committing at the end of the session: %w", err))
+		}
+	}
+	if !s.isBroken() {
+		if err := s.date(0); err != nil {
+			s.fail(err)
+		}
+	}
+	if err := s.Err(); !errors.Is(err, ErrClosed) {
 		return err
-	}
-	tx := s.seal()
-	if tx == nil {
-		return nil
-	}
-	if err := s.commitInTime(ctx, tx); err != nil {
-		return fmt.Errorf("committing at the end of the session: %w", err)
 	}
 	return nil
 }

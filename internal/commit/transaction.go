@@ -10,6 +10,9 @@ import (
 	"github.com/tidemill/tidemill/internal/meta"
 )
 
+// errNoAnswer stands for the error that a producer did not give with an unknown outcome.
+var errNoAnswer = errors.New("the end of the transaction was not answered")
+
 // transaction is the sealed work of all tasks of a session.
 type transaction struct {
 	parts   []*sealed
@@ -18,20 +21,21 @@ type transaction struct {
 	begun   time.Time
 }
 
-// offsets returns the input offsets of the transaction. A task that read nothing (timers) commits its last offsets again,
-// so that its sequence is known (rule 4).
+// offsets returns the input offsets of the transaction. A topic of which the task read nothing, or a task that read nothing
+// at all (timers), commits its last offset again, so that sequence and stream time are known of each (rule 4).
 func (s *Session) offsets(tx *transaction) []Offset {
 	var offsets []Offset
 	for _, part := range tx.parts {
 		partition := part.unit.Task.Partition()
 		metadata := meta.Offset{Sequence: part.layer.Sequence, StreamTime: part.layer.StreamTime}.String()
 		for _, topic := range s.topics {
-			place := Place{Topic: topic, Partition: partition}
-			next, moved := part.layer.Offsets[topic]
-			if !moved {
-				next = s.next[place]
+			next, known := part.layer.Offsets[topic]
+			if !known {
+				next, known = s.next[Place{Topic: topic, Partition: partition}]
 			}
-			offsets = append(offsets, Offset{Topic: topic, Partition: partition, Offset: next, Metadata: metadata})
+			if known {
+				offsets = append(offsets, Offset{Topic: topic, Partition: partition, Offset: next, Metadata: metadata})
+			}
 		}
 	}
 	return offsets
@@ -50,6 +54,9 @@ func (s *Session) commit(ctx context.Context, tx *transaction) error {
 	case Aborted:
 		return errors.Join(ErrAborted, err)
 	case Unknown:
+		if err == nil {
+			err = errNoAnswer
+		}
 		if err := s.resolve(ctx, producer, tx, err); err != nil {
 			return err
 		}
@@ -88,7 +95,9 @@ func (s *sealed) acknowledged(output *graph.Output) func(int64) {
 }
 
 // resolve finds out whether a transaction happened whose end was not answered (rule 4): the id is initialised again, which
-// ends whatever is still open, and the group's stable offsets carry the sequence of what has happened. It never guesses.
+// ends whatever is still open, and the group's stable offsets carry the sequence of what has happened. It never guesses: that
+// the group is still in our generation tells that the sequence is ours. If somebody else has gone on from the last commit,
+// their sequence may be the same.
 func (s *Session) resolve(ctx context.Context, producer Producer, tx *transaction, cause error) error {
 	if err := producer.Recover(ctx); err != nil {
 		return fmt.Errorf("finding out what became of a transaction (%w): %w", cause, err)
@@ -107,13 +116,16 @@ func (s *Session) resolve(ctx context.Context, producer Producer, tx *transactio
 			}
 		}
 	}
-	switch happened {
-	case len(tx.parts):
-		return nil
-	case 0:
+	if happened == 0 {
 		return errors.Join(ErrAborted, cause)
 	}
-	return fmt.Errorf("%w: %d of %d tasks: %w", ErrTorn, happened, len(tx.parts), cause)
+	if err := s.group.Current(ctx, s.member); err != nil {
+		return fmt.Errorf("finding out what became of a transaction (%w): %w", cause, err)
+	}
+	if happened < len(tx.parts) {
+		return fmt.Errorf("%w: %d of %d tasks: %w", ErrTorn, happened, len(tx.parts), cause)
+	}
+	return nil
 }
 
 // remember keeps the offsets that are committed now.

@@ -110,12 +110,14 @@ func New(config Config) (*Task, error) {
 }
 
 // Step processes one record. Its effects are in the upper layer when it returns nil. A record that cannot be processed
-// leaves no effect but, by policy, a dead letter; any other error leaves the task unusable until Reset.
+// leaves no effect but, by policy, a dead letter. With Stop it is as if it had not been stepped, and the error wraps
+// graph.ErrRecord; any other error leaves the task unusable until Reset.
 func (t *Task) Step(record Record) error {
 	entry, ok := t.entries[record.Topic]
 	if !ok {
 		return fmt.Errorf("task %s/%d: topic %q: %w", t.config.SubTopology.Name, t.config.Partition, record.Topic, ErrUnknownTopic)
 	}
+	streamTime := t.ctx.StreamTime
 	t.enter(record)
 	mark := t.mark()
 	err := t.call(func() error { return entry(t.ctx, record.Key, record.Value) })
@@ -123,13 +125,16 @@ func (t *Task) Step(record Record) error {
 		err = t.punctuate(false, t.ctx.StreamTime)
 	}
 	t.counters.Records++
-	t.upper.advance(record.Topic, record.Offset+1)
-	if err == nil {
-		t.journal = t.journal[:0]
-		return nil
+	if err != nil {
+		t.rollback(mark)
+		if err := t.failed(record, err); err != nil {
+			t.ctx.StreamTime = streamTime // the record is still to come
+			return err
+		}
 	}
-	t.rollback(mark)
-	return t.failed(record, err)
+	t.journal = t.journal[:0]
+	t.upper.advance(record.Topic, record.Offset+1)
+	return nil
 }
 
 // Tick tells the task the wall-clock time in milliseconds: scheduled punctuators run.

@@ -1,0 +1,134 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/tidemill/tidemill/internal/store"
+)
+
+// engines are the stores of a processor's partitions, opened on first use and kept open between sessions: a partition that
+// comes back needs only what was written meanwhile. One goroutine at a time uses them, but for what they hand out.
+type engines struct {
+	dir     string
+	options store.Options
+	logger  *slog.Logger
+	opened  map[int32]*watchedEngine
+}
+
+func newEngines(dir string, options store.Options, logger *slog.Logger) *engines {
+	return &engines{dir: dir, options: options, logger: logger, opened: map[int32]*watchedEngine{}}
+}
+
+// open returns the stores of a partition. What is corrupt is removed, to be restored from the changelogs.
+func (e *engines) open(number int32) (store.Engine, error) {
+	if engine, ok := e.opened[number]; ok {
+		return engine, nil
+	}
+	dir := e.path(number)
+	engine, err := store.OpenLevelDB(dir, e.options)
+	if errors.Is(err, store.ErrCorrupt) {
+		if err := e.destroy(number, err); err != nil {
+			return nil, err
+		}
+		engine, err = store.OpenLevelDB(dir, e.options)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the stores of partition %d: %w", number, err)
+	}
+	watched := &watchedEngine{Engine: engine}
+	e.opened[number] = watched
+	return watched, nil
+}
+
+func (e *engines) path(number int32) string {
+	return filepath.Join(e.dir, strconv.Itoa(int(number)))
+}
+
+func (e *engines) destroy(number int32, cause error) error {
+	e.logger.Warn("the local state is corrupt and will be restored from the changelog", "partition", number, "error", cause)
+	if err := store.Destroy(e.path(number)); err != nil {
+		return fmt.Errorf("removing the corrupt state of partition %d: %w", number, err)
+	}
+	return nil
+}
+
+// mend closes the stores that have failed since they were opened, and removes those that are corrupt. An engine refuses
+// writes after a failed one, and damage in a file may be found long after opening.
+func (e *engines) mend() error {
+	var errs []error
+	for number, engine := range e.opened {
+		failure := engine.failure.Load()
+		if failure == nil {
+			continue
+		}
+		delete(e.opened, number)
+		// What went wrong is known already; closing it may say so again.
+		_ = engine.Close()
+		if errors.Is(*failure, store.ErrCorrupt) {
+			errs = append(errs, e.destroy(number, *failure))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (e *engines) close() error {
+	var errs []error
+	for number, engine := range e.opened {
+		if err := engine.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("closing the stores of partition %d: %w", number, err))
+		}
+	}
+	clear(e.opened)
+	return errors.Join(errs...)
+}
+
+// watchedEngine notes the first failure of an engine.
+type watchedEngine struct {
+	store.Engine
+	failure atomic.Pointer[error]
+}
+
+func (w *watchedEngine) note(err error) error {
+	if err != nil && !errors.Is(err, store.ErrInvalid) && !errors.Is(err, store.ErrClosed) {
+		w.failure.CompareAndSwap(nil, &err)
+	}
+	return err
+}
+
+// Get implements store.Engine.
+func (w *watchedEngine) Get(name string, key []byte) ([]byte, bool, error) {
+	value, found, err := w.Engine.Get(name, key)
+	if err != nil {
+		return nil, false, w.note(err)
+	}
+	return value, found, nil
+}
+
+// Range implements store.Engine.
+func (w *watchedEngine) Range(name string, from, to []byte, descending bool) store.Iterator {
+	return &watchedIterator{Iterator: w.Engine.Range(name, from, to, descending), engine: w}
+}
+
+// Apply implements store.Engine.
+func (w *watchedEngine) Apply(batch *store.Batch) error { return w.note(w.Engine.Apply(batch)) }
+
+// DeleteStore implements store.Engine.
+func (w *watchedEngine) DeleteStore(name, changelog string) error {
+	return w.note(w.Engine.DeleteStore(name, changelog))
+}
+
+type watchedIterator struct {
+	store.Iterator
+	engine *watchedEngine
+}
+
+// Err implements store.Iterator.
+func (w *watchedIterator) Err() error { return w.engine.note(w.Iterator.Err()) }
+
+// Close implements store.Iterator.
+func (w *watchedIterator) Close() error { return w.engine.note(w.Iterator.Close()) }
