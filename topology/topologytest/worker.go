@@ -124,12 +124,9 @@ func (w *worker) write(output graph.Output) int64 {
 	if target == graph.PartitionByKey {
 		target = w.log.partitionFor(output.Topic, output.Key, w.partition)
 	}
-	headers := make([]graph.Header, 0, len(output.Headers))
-	for _, header := range output.Headers {
-		headers = append(headers, graph.Header{Key: header.Key, Value: bytes.Clone(header.Value)})
-	}
-	return w.log.append(task.Record{ // copies: the task uses the transaction's memory again
-		Topic: output.Topic, Partition: target, Key: bytes.Clone(output.Key), Value: bytes.Clone(output.Value), Headers: headers, Timestamp: output.Timestamp,
+	return w.log.append(task.Record{
+		Topic: output.Topic, Partition: target, Key: bytes.Clone(output.Key), Value: bytes.Clone(output.Value),
+		Headers: cloneHeaders(output.Headers), Timestamp: output.Timestamp,
 	}, entryPending)
 }
 
