@@ -46,7 +46,7 @@ func (x *exchange[K, C]) notWritten(err error) {
 	case failed.tooLarge:
 		x.refuse(refuse(http.StatusRequestEntityTooLarge, "the command is larger than the log takes"))
 	case !failed.unknown:
-		x.unavailable("the log cannot be reached; the command is not written, send it again")
+		x.unavailable("the log takes no commands at the moment; this one is not written, send it again")
 	case x.keyed:
 		x.unavailable("the log did not answer in time and may have the command all the same; send it again with the same " + keyHeader + " and it is applied once")
 	default:

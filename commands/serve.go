@@ -150,7 +150,7 @@ func (x *exchange[K, C]) readBody() ([]byte, *refusal) {
 	if x.route.schema == nil {
 		return nil, readNoBody(x.r)
 	}
-	body, bad := readBody(x.w, x.r, x.c.config.BodyLimit)
+	body, bad := readBody(x.w.ResponseWriter, x.r, x.c.config.BodyLimit)
 	if bad != nil {
 		return nil, bad
 	}

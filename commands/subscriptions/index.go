@@ -14,10 +14,14 @@ import (
 
 // index keeps commands and their outcomes in a store, the positions reached in the same batches. The follower's
 // goroutine writes; anyone reads.
+//
+// Commands make themselves findable by id and by aggregate. Entries do so by id only where the application does not tell
+// the ids of commands without our header: else each would write the same rows again.
 type index struct {
-	engine  store.Engine
-	horizon int64 // milliseconds of message time
-	now     func() time.Time
+	engine    store.Engine
+	horizon   int64 // milliseconds of message time
+	now       func() time.Time
+	entriesID bool // entries make their command findable by id
 
 	// Owned by the follower's goroutine.
 	ids    map[string][16]byte // of the topics
@@ -34,9 +38,9 @@ type floor struct {
 	since  int64 // outcomes of commands with an earlier timestamp may be missing; milliseconds since the epoch
 }
 
-func newIndex(engine store.Engine, horizon time.Duration, now func() time.Time) *index {
+func newIndex(engine store.Engine, horizon time.Duration, now func() time.Time, entriesID bool) *index {
 	return &index{
-		engine: engine, horizon: horizon.Milliseconds(), now: now,
+		engine: engine, horizon: horizon.Milliseconds(), now: now, entriesID: entriesID,
 		clocks: map[int32]*clock{}, batch: store.NewBatch(), floors: map[int32]floor{},
 	}
 }
@@ -179,7 +183,12 @@ func (x *index) Apply(batch *follow.Batch) error {
 		c.seen = x.clocks[c.Place.Partition].tick(c.Timestamp, x.now().UnixMilli())
 		key, value = appendPlace(key[:0], c.Place), appendCommand(value[:0], &c)
 		x.batch.Put(storeCommands, key, value)
-		key = x.refer(key, c.ID, c.Key, c.Place)
+		if c.ID != "" {
+			key = appendPlace(appendName(key[:0], c.ID), c.Place)
+			x.batch.Put(storeIDs, key, nil)
+		}
+		key = appendPlace(appendName(key[:0], string(c.Key)), c.Place)
+		x.batch.Put(storeAggregates, key, nil)
 	}
 	for i := range batch.Entries {
 		e := &batch.Entries[i]
@@ -188,11 +197,10 @@ func (x *index) Apply(batch *follow.Batch) error {
 		}
 		key, value = appendEntryKey(key[:0], e), appendEntry(value[:0], e)
 		x.batch.Put(storeEntries, key, value)
-		id := e.Command
-		if e.Conflict() {
-			id = "" // the second command of that id; its own record names it
+		if x.entriesID && e.Command != "" && !e.Conflict() { // a conflict is no outcome of its id
+			key = appendPlace(appendName(key[:0], e.Command), e.Cause)
+			x.batch.Put(storeIDs, key, nil)
 		}
-		key = x.refer(key, id, e.Key, e.Cause)
 	}
 	for at, offset := range batch.Positions {
 		x.checkpoint(at, offset)
@@ -210,17 +218,6 @@ func (x *index) Apply(batch *follow.Batch) error {
 		x.floors[partition] = raised
 	}
 	return nil
-}
-
-// refer makes a place findable by id and by aggregate. It returns the buffer.
-func (x *index) refer(key []byte, id string, aggregate []byte, place follow.Place) []byte {
-	if id != "" {
-		key = appendPlace(appendName(key[:0], id), place)
-		x.batch.Put(storeIDs, key, nil)
-	}
-	key = appendPlace(appendName(key[:0], string(aggregate)), place)
-	x.batch.Put(storeAggregates, key, nil)
-	return key
 }
 
 // expire removes up to most commands that lie a horizon back, with all that refers to them.
@@ -247,7 +244,9 @@ func (x *index) expire(most int) (map[int32]floor, error) {
 			if c.seen >= limit {
 				break
 			}
-			x.forget(storeCommands, rows.Key(), c.ID, c.Key, place)
+			x.batch.Delete(storeCommands, rows.Key())
+			x.forget(c.ID, place)
+			x.batch.Delete(storeAggregates, appendPlace(appendName(nil, string(c.Key)), place))
 			to = place.Offset + 1
 		}
 		if err := rows.Close(); err != nil {
@@ -274,17 +273,19 @@ func (x *index) expireEntries(partition int32, from, to int64) error {
 		if err != nil {
 			return err
 		}
-		x.forget(storeEntries, rows.Key(), e.Command, e.Key, e.Cause)
+		x.batch.Delete(storeEntries, rows.Key())
+		if x.entriesID {
+			x.forget(e.Command, e.Cause)
+		}
 	}
 	return rows.Err()
 }
 
-func (x *index) forget(name string, key []byte, id string, aggregate []byte, place follow.Place) {
-	x.batch.Delete(name, key)
+// forget makes a place unfindable by an id.
+func (x *index) forget(id string, place follow.Place) {
 	if id != "" {
 		x.batch.Delete(storeIDs, appendPlace(appendName(nil, id), place))
 	}
-	x.batch.Delete(storeAggregates, appendPlace(appendName(nil, string(aggregate)), place))
 }
 
 func (x *index) floor(partition int32) floor {

@@ -209,7 +209,7 @@ func assemble(config Config, engine store.Engine, source follow.Log, timing foll
 	}
 	s := &Subscriptions{
 		config: config, engine: engine, metrics: metrics,
-		index:   newIndex(engine, config.Horizon, config.Clock),
+		index:   newIndex(engine, config.Horizon, config.Clock, config.CommandID == nil),
 		streams: make(chan struct{}, config.MaxStreams), stopped: make(chan struct{}),
 	}
 	s.follower = follow.New(follow.Config{
