@@ -42,7 +42,7 @@ var cases = []struct {
 	{"a long function", "views/x.go", "func f() {\n" + strings.Repeat("_ = 1\n", 79) + "}", "size: f has 81 lines, at most 80"},
 	{"a function as long as allowed", "views/x.go", "func f() {\n" + strings.Repeat("_ = 1\n", 78) + "}", ""},
 	{"a test with a long table", "views/x_test.go", "func f() {\n_ = []int{\n" + strings.Repeat("1,\n", 90) + "}\n}", ""},
-	{"a long test", "views/x_test.go", "func f() {\n" + strings.Repeat("_ = 1\n", 79) + "}", "size: f has 81 lines, at most 80"},
+	{"a long test", "views/x_test.go", "func f() {\n" + strings.Repeat("_ = 1\n", 99) + "}", "size: f has 101 lines, at most 100"},
 	{"a long file", "views/x_test.go", strings.Repeat("\n", 600), "size: 602 lines in a file, at most 600"},
 
 	{"a function without a comment", "views/x.go", "func F() {}", "documented: F has no comment"},
@@ -81,6 +81,7 @@ var cases = []struct {
 
 	{"a mark", "views/x.go", "// " + "TO" + "DO: later\nfunc f() {}", "unfinished: TO" + "DO: do it"},
 	{"a skip", "views/x_test.go", "import \"testing\"\nfunc f(t *testing.T) { t.Skip() }", "unfinished: a test is skipped without a reason"},
+	{"a skip of a fuzz target", "views/x_test.go", "import \"testing\"\nfunc FuzzX(f *testing.F) { f.Fuzz(func(t *testing.T) { t.Skip() }) }", ""},
 	{"a skip with its reason", "views/x_test.go", "import \"testing\"\nfunc f(t *testing.T) { t.Skip(\"no broker\") }", ""},
 }
 

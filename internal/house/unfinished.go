@@ -3,6 +3,7 @@ package house
 import (
 	"go/ast"
 	"regexp"
+	"strings"
 )
 
 // mark finds what says that something is not done yet.
@@ -24,6 +25,10 @@ func checkUnfinished(files []*File) (violations []Violation) {
 			continue
 		}
 		ast.Inspect(f.Syntax, func(node ast.Node) bool {
+			// A fuzz target skips what is not worth a try, and says nothing for each of a million inputs.
+			if function, ok := node.(*ast.FuncDecl); ok && strings.HasPrefix(function.Name.Name, "Fuzz") {
+				return false
+			}
 			call, ok := node.(*ast.CallExpr)
 			if !ok {
 				return true
