@@ -83,31 +83,33 @@ func TestEmbeddedBrokerOffers(t *testing.T) {
 				t.Errorf("%d records", len(got))
 			}
 		},
-		"a transaction that nobody ends is aborted after its time-out": func(t *testing.T) {
-			name := kt.Name(t)
-			kt.CreateTopic(t, name, 1, nil)
-			p, err := log.NewTxnProducer(config(b.Addr()), kt.Name(t), 200*time.Millisecond)
-			ok(t, err)
-			defer p.Close()
-			ok(t, p.Init(t.Context()))
-			ok(t, p.Begin())
-			ok(t, p.Produce(&kgo.Record{Topic: name, Value: []byte("v")}))
-			ok(t, p.Flush(t.Context()))
-			for deadline := time.Now().Add(10 * time.Second); kt.End(t, name, 0, true) != 2; {
-				if time.Now().After(deadline) {
-					t.Fatal("the transaction is still open")
-				}
-				time.Sleep(5 * time.Millisecond)
-			}
-			if o, err := p.End(t.Context(), true); o == log.Committed || !errors.Is(err, log.ErrProducerFenced) {
-				t.Errorf("outcome %s, %v", o, err)
-			}
-			if got := len(kt.ReadAll(t, name, true)); got != 0 {
-				t.Errorf("%d records are visible", got)
-			}
-		},
+		"a transaction that nobody ends is aborted after its time-out": func(t *testing.T) { timesOut(t, kt, b.Addr()) },
 	} {
 		t.Run(offer, check)
+	}
+}
+
+func timesOut(t *testing.T, kt kafkatest.Broker, addr string) {
+	name := kt.Name(t)
+	kt.CreateTopic(t, name, 1, nil)
+	p, err := log.NewTxnProducer(config(addr), kt.Name(t), 200*time.Millisecond)
+	ok(t, err)
+	defer p.Close()
+	ok(t, p.Init(t.Context()))
+	ok(t, p.Begin())
+	ok(t, p.Produce(&kgo.Record{Topic: name, Value: []byte("v")}))
+	ok(t, p.Flush(t.Context()))
+	for deadline := time.Now().Add(10 * time.Second); kt.End(t, name, 0, true) != 2; {
+		if time.Now().After(deadline) {
+			t.Fatal("the transaction is still open")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if o, err := p.End(t.Context(), true); o == log.Committed || !errors.Is(err, log.ErrProducerFenced) {
+		t.Errorf("outcome %s, %v", o, err)
+	}
+	if got := len(kt.ReadAll(t, name, true)); got != 0 {
+		t.Errorf("%d records are visible", got)
 	}
 }
 

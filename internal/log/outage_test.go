@@ -70,23 +70,7 @@ func TestBrokerIsKilledDuringCommits(t *testing.T) {
 		defer a.Close()
 		m := log.Member{Group: group, Generation: -1}
 		done := int64(0)
-		step := func() (log.Outcome, error) {
-			if err := p.Begin(); err != nil {
-				return log.Aborted, err
-			}
-			for q := range int32(2) {
-				ok(t, p.ProduceTo(&kgo.Record{Topic: topic, Value: fmt.Appendf(nil, "%d", done+1)}, q))
-			}
-			if err := p.Flush(t.Context()); err != nil {
-				_, ending := p.End(t.Context(), false)
-				return log.Aborted, errors.Join(err, ending)
-			}
-			if err := p.CommitOffsets(t.Context(), m, log.Positions{topic: {0: {Offset: done + 1, LeaderEpoch: -1}}}); err != nil {
-				_, ending := p.End(t.Context(), false)
-				return log.Aborted, errors.Join(err, ending)
-			}
-			return p.End(t.Context(), true)
-		}
+		step := func() (log.Outcome, error) { return commitNumber(t, p, m, topic, done+1) }
 		for range 2 {
 			killed := make(chan struct{})
 			go func() {
@@ -106,22 +90,7 @@ func TestBrokerIsKilledDuringCommits(t *testing.T) {
 					done++
 					continue
 				}
-				var at int64
-				deadline := time.Now().Add(60 * time.Second)
-				for {
-					err := p.Reinit(t.Context())
-					if err == nil {
-						var found log.Positions
-						found, err = a.CommittedOffsets(t.Context(), group, true, topic)
-						at = found[topic][0].Offset
-					}
-					if err == nil {
-						break
-					}
-					if time.Now().After(deadline) {
-						t.Fatal(err)
-					}
-				}
+				at := decide(t, p, a, group, topic)
 				if at != done && (at != done+1 || outcome == log.Aborted) {
 					t.Fatalf("transaction %d was %s, and then the group is at %d", done+1, outcome, at)
 				}
@@ -139,4 +108,39 @@ func TestBrokerIsKilledDuringCommits(t *testing.T) {
 			t.Errorf("%v transactions are visible, %d were committed", seen, done)
 		}
 	})
+}
+
+// commitNumber writes a number to both partitions and commits it as the group's
+// offset.
+func commitNumber(t *testing.T, p *log.TxnProducer, m log.Member, topic string, number int64) (log.Outcome, error) {
+	t.Helper()
+	if err := p.Begin(); err != nil {
+		return log.Aborted, err
+	}
+	for q := range int32(2) {
+		ok(t, p.ProduceTo(&kgo.Record{Topic: topic, Value: fmt.Appendf(nil, "%d", number)}, q))
+	}
+	err := p.Flush(t.Context())
+	if err == nil {
+		err = p.CommitOffsets(t.Context(), m, log.Positions{topic: {0: {Offset: number, LeaderEpoch: -1}}})
+	}
+	outcome, ending := p.End(t.Context(), err == nil)
+	return outcome, errors.Join(err, ending)
+}
+
+// decide initialises the producer again and returns where the group then is.
+func decide(t *testing.T, p *log.TxnProducer, a *log.Admin, group, topic string) int64 {
+	t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); ; {
+		err := p.Reinit(t.Context())
+		if err == nil {
+			var found log.Positions
+			if found, err = a.CommittedOffsets(t.Context(), group, true, topic); err == nil {
+				return found[topic][0].Offset
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
 }
