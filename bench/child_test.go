@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidemill/tidemill/apps/calculator"
 	"github.com/tidemill/tidemill/internal/kafkatest"
 	"github.com/tidemill/tidemill/kafka"
 	"github.com/tidemill/tidemill/processors"
@@ -39,12 +40,12 @@ func runProcessor(spec string) error {
 	broker, dir, _ := strings.Cut(spec, " ")
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	topology, err := calculator()
+	topology, _, err := calculator.Topology()
 	if err != nil {
 		return err
 	}
 	p, err := processors.New(topology, processors.Config{
-		Kafka: kafka.Config{Brokers: []string{broker}}, StateDir: dir, CreateTopics: true, Partitions: partitions,
+		Kafka: kafka.Config{Brokers: []string{broker}}, StateDir: dir, CreateTopics: true,
 		Logger:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Guarantee: processors.Guarantee(os.Getenv("TIDEMILL_BENCH_GUARANTEE")),
 	})

@@ -22,6 +22,9 @@ var (
 	kind     = flag.String("tidemill.broker", "", "embedded or kafka; empty measures on both")
 )
 
+// partitions of every topic.
+const partitions = 4
+
 func each(t *testing.T, f func(t *testing.T, b kafkatest.Broker)) {
 	kafkatest.EachOwn(t, kafkatest.Options{}, func(t *testing.T, p *kafkatest.Process) {
 		if *kind != "" && *kind != p.Kind() {

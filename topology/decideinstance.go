@@ -76,6 +76,7 @@ func (d *decideInstance[K, C, E, S]) handle(ctx *graph.Context, key K, command C
 		return err
 	}
 	d.extra = appendSeen(d.extra[:0], id, fingerprint, ctx.StreamTime-ctx.Timestamp)
+	d.seen.added(id)
 	ctx.At = d.node
 	decision := d.decider.Decide(state, found, command)
 	if decision.kind != "" {

@@ -74,6 +74,7 @@ func TestOperators(t *testing.T) {
 	}{
 		{"filter", words, func(in texts) { in.Filter(short).To(out) }},
 		{"filterNot", words, func(in texts) { in.FilterNot(short).To(out) }},
+		{"dropTombstones", words, func(in texts) { in.DropTombstones().To(out) }},
 		{"map", words, func(in texts) {
 			in.Map(func(k, v string) (string, int64) { return v, int64(len(k)) }).To(counts)
 		}},

@@ -71,6 +71,19 @@ func filter[K, V any](from *port[K, V], operator string, test func(K, V) bool, w
 	return out
 }
 
+// DropTombstones drops the records without a value.
+func (s Stream[K, V]) DropTombstones() Stream[K, V] {
+	s.out = stateless(s.out, "dropTombstones", func(_ *graph.Node, next handler[K, V]) handler[K, V] {
+		return func(ctx *graph.Context, key K, value V) error {
+			if ctx.NullValue {
+				return nil
+			}
+			return next(ctx, key, value)
+		}
+	})
+	return s
+}
+
 // MapValues replaces each value; keys and so partitions stay. Tombstones pass.
 func (s Stream[K, V]) MapValues[W any](f func(V) W) Stream[K, W] {
 	var withKey func(K, V) W
