@@ -1,7 +1,7 @@
 // Package log is the one place that talks to the log's brokers outside of
 // goka's consumer groups: it builds every franz-go client from one
-// configuration, administers topics, groups and transactions, produces in
-// transactions, and reads a partition's range.
+// configuration, administers topics, groups and transactions, and produces, with
+// transactions and without.
 //
 // The log is Kafka 2.5 or later, or the embedded broker. On brokers without
 // KIP-890 (transaction.version below 2) transactions take one request more.
