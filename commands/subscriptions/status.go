@@ -94,12 +94,8 @@ func writeOutcome(w http.ResponseWriter, found outcome.Outcome) {
 // patient.
 func (s *Subscriptions) status(ctx context.Context, id string, position *outcome.Position, patient bool) (outcome.Outcome, bool, error) {
 	if position != nil {
-		found, err := s.Await(ctx, outcome.Command{ID: id, Position: *position})
-		if ctx.Err() != nil {
-			err = nil // pending is an answer
-		}
-		known := found.Known() || s.knows(*position)
-		return found, known, err
+		found, err := s.awaitFull(ctx, id, *position)
+		return found, found.Known() || s.knows(*position), err
 	}
 	watch := s.follower.Watch(follow.CommandTopic(id))
 	defer s.follower.Unwatch(watch)
@@ -110,10 +106,7 @@ func (s *Subscriptions) status(ctx context.Context, id string, position *outcome
 		}
 		if known {
 			at := outcome.Position{Topic: s.config.Commands, Partition: place.Partition, Offset: place.Offset}
-			found, err := s.Await(ctx, outcome.Command{ID: id, Position: at})
-			if ctx.Err() != nil {
-				return found, true, s.describe(&found, at)
-			}
+			found, err := s.awaitFull(ctx, id, at)
 			return found, true, err
 		}
 		if !patient {
@@ -125,6 +118,15 @@ func (s *Subscriptions) status(ctx context.Context, id string, position *outcome
 		case <-watch.C:
 		}
 	}
+}
+
+// awaitFull is Await with all that is known of the command, and with pending as an answer.
+func (s *Subscriptions) awaitFull(ctx context.Context, id string, at outcome.Position) (outcome.Outcome, error) {
+	found, err := s.Await(ctx, outcome.Command{ID: id, Position: at})
+	if err != nil && ctx.Err() == nil {
+		return found, err
+	}
+	return found, s.describe(&found, at)
 }
 
 func (s *Subscriptions) knows(position outcome.Position) bool {

@@ -44,6 +44,9 @@ const (
 	DefaultMaxWait      = 30 * time.Second
 )
 
+// recentLimit is of how many commands the outcomes are kept in memory, beside the store.
+const recentLimit = 1 << 14
+
 // Config makes a Subscriptions. Cluster, Commands, Group and Dir must be set.
 type Config struct {
 	// Cluster is how to reach the log.
@@ -213,7 +216,7 @@ func assemble(config Config, engine store.Engine, source follow.Log, timing foll
 		streams: make(chan struct{}, config.MaxStreams), stopped: make(chan struct{}),
 	}
 	s.follower = follow.New(follow.Config{
-		Log: source, Index: s.index, Timing: timing, Logger: config.Logger, Applied: s.applied,
+		Log: source, Index: follow.WithRecent(s.index, recentLimit), Timing: timing, Logger: config.Logger, Applied: s.applied,
 		Spec: follow.Topics{
 			Commands: config.Commands, Group: config.Group, Events: config.Events, Rejections: config.Rejections,
 			DeadLetters: config.DeadLetters, EventID: config.EventID, CommandID: config.CommandID,
@@ -256,11 +259,7 @@ func (s *Subscriptions) Close() error {
 
 // Await returns the outcome of a command once it is known, as package commands' Outcomes has it.
 func (s *Subscriptions) Await(ctx context.Context, command outcome.Command) (outcome.Outcome, error) {
-	found, err := s.follower.Await(ctx, command)
-	if err != nil {
-		return found, err
-	}
-	return found, s.describe(&found, command.Position)
+	return s.follower.Await(ctx, command)
 }
 
 func (s *Subscriptions) describe(found *outcome.Outcome, position outcome.Position) error {

@@ -19,7 +19,11 @@ func (f *Follower) Await(ctx context.Context, command outcome.Command) (outcome.
 	place := Place{Partition: command.Position.Partition, Offset: command.Position.Offset}
 	w := f.enter(place)
 	defer f.leave(w)
-	patience := time.NewTimer(f.timing.Patience)
+	wait := f.timing.Patience
+	if !command.Retry {
+		wait *= 3 // it is silent only if it was accepted without an event
+	}
+	patience := time.NewTimer(wait)
 	defer patience.Stop()
 	for {
 		found, err := f.Lookup(command)

@@ -151,7 +151,8 @@ func (t *Topics) kinds() map[string]Kind {
 type Timing struct {
 	// Call is the deadline of one question to the log; 5 s by default.
 	Call time.Duration
-	// Patience is how long an outcome is expected as a record before silence is looked into; 10 ms by default.
+	// Patience is how long the outcome of a retry is expected as a record before silence is looked into, and three
+	// times that for any other command; 10 ms by default.
 	Patience time.Duration
 	// Poll and PollMost bound the pause between two looks at the group's offset; 1 ms and 50 ms by default.
 	Poll, PollMost time.Duration

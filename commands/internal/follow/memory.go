@@ -37,6 +37,19 @@ func (m *Memory) Open(_ context.Context, opening Opening) (Positions, error) {
 	if m.believes(opening) {
 		return maps.Clone(m.positions), nil
 	}
+	m.begin(opening)
+	return maps.Clone(m.positions), nil
+}
+
+// reset forgets everything and begins at the ends of the topics of outcomes.
+func (m *Memory) reset(opening Opening) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.begin(opening)
+}
+
+// begin is called with mu held.
+func (m *Memory) begin(opening Opening) {
 	clear(m.at)
 	clear(m.first)
 	clear(m.floor)
@@ -50,7 +63,6 @@ func (m *Memory) Open(_ context.Context, opening Opening) (Positions, error) {
 		}
 		m.positions[partition] = end
 	}
-	return maps.Clone(m.positions), nil
 }
 
 // believes reports whether the log is still the one that was read; called with mu held.
