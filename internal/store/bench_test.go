@@ -26,14 +26,14 @@ var benchmarkRows = sync.OnceValues(func() (keys, values [][]byte) {
 	return keys, values
 })
 
-func openBenchmark(b *testing.B, options Options) *levelDB {
+func openBenchmark(b *testing.B, options Options) Engine {
 	b.Helper()
 	engine, err := OpenLevelDB(filepath.Join(b.TempDir(), "store"), options)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = engine.Close() })
-	return engine.(*levelDB)
+	return engine
 }
 
 // BenchmarkApply applies batches of puts on 100,000 keys; a put is the unit. "raw" is LevelDB itself, its batch built
@@ -137,7 +137,7 @@ func BenchmarkGet(b *testing.B) {
 		b.Run(fmt.Sprintf("raw/present=%v", present), func(b *testing.B) {
 			buffer := make([]byte, 0, 100)
 			read(b, func(key []byte) (bool, error) {
-				_, err := engine.db.Get(append(append(buffer, 1), key...), nil)
+				_, err := engine.(*levelDB).db.Get(append(append(buffer, 1), key...), nil)
 				if err == leveldb.ErrNotFound {
 					return false, nil
 				}
@@ -195,6 +195,9 @@ func BenchmarkWorkload(b *testing.B) {
 		"shared-cache=4M":  {Cache: NewCache(4 << 20)},
 		"shared-cache=16M": {Cache: NewCache(16 << 20)},
 		"sync":             {Sync: true},
+		"behind=1M":        {WriteBehind: 1 << 20},
+		"behind=4M":        {WriteBehind: 4 << 20},
+		"behind=8M":        {WriteBehind: 8 << 20},
 	}
 	for _, name := range slices.Sorted(maps.Keys(choices)) {
 		for _, reads := range []bool{true, false} {
