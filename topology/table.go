@@ -50,7 +50,7 @@ func (t Table[K, V]) WithValue(codec codecs.Codec[V]) Table[K, V] {
 }
 
 // Filter keeps the rows for which keep returns true. A row that was kept and now is not is deleted. A change of a row that
-// was not there before nor is now says nothing and goes no further (in Kafka Streams it depends on what follows).
+// was not there before nor is now says nothing and goes no further.
 func (t Table[K, V]) Filter(keep func(K, V) bool) Table[K, V] { return t.filter("filter", keep, true) }
 
 // FilterNot drops the rows for which drop returns true: see Filter.
