@@ -111,7 +111,7 @@ func TestPrefer(t *testing.T) {
 func TestViewBehind(t *testing.T) {
 	w := newWorld(t).process(nil)
 	url := w.serve(func(c *config) {
-		c.Wait = 50 * time.Millisecond
+		c.Wait = time.Second
 		c.Positions = commands.AllPositions(positions(func(ctx context.Context, _ outcome.Position) error {
 			<-ctx.Done()
 			return ctx.Err()

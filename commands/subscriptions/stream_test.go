@@ -239,11 +239,11 @@ func (w *sluggish) Write(data []byte) (int, error) {
 // TestSluggishReader: one that reads too slowly is told so.
 func TestSluggishReader(t *testing.T) {
 	w := newWorld(t, 1).process(nil)
-	s := w.start(store.NewMemory(), func(c *Config) { c.WriteTimeout = 20 * time.Millisecond })
+	s := w.start(store.NewMemory(), func(c *Config) { c.WriteTimeout = 400 * time.Millisecond })
 	w.send(0, "k", "a", "events:1")
 	mux := http.NewServeMux()
 	s.Mount(mux)
-	recorder := &sluggish{ResponseRecorder: httptest.NewRecorder(), pause: 15 * time.Millisecond}
+	recorder := &sluggish{ResponseRecorder: httptest.NewRecorder(), pause: 250 * time.Millisecond}
 	mux.ServeHTTP(recorder, httptest.NewRequest("GET", "/outcomes?aggregate=k", nil))
 	if body := recorder.Body.String(); !strings.Contains(body, "id: 0.1\n") || !strings.HasSuffix(body, ": you read too slowly and are disconnected; go on by Last-Event-ID\n\n") {
 		t.Errorf("it was told: %s", body)
