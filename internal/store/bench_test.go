@@ -195,9 +195,6 @@ func BenchmarkWorkload(b *testing.B) {
 		"shared-cache=4M":  {Cache: NewCache(4 << 20)},
 		"shared-cache=16M": {Cache: NewCache(16 << 20)},
 		"sync":             {Sync: true},
-		"behind=1M":        {WriteBehind: 1 << 20},
-		"behind=4M":        {WriteBehind: 4 << 20},
-		"behind=8M":        {WriteBehind: 8 << 20},
 	}
 	for _, name := range slices.Sorted(maps.Keys(choices)) {
 		for _, reads := range []bool{true, false} {

@@ -28,12 +28,3 @@ func TestLevelDBWithTinyBuffers(t *testing.T) {
 	storetest.ConformDurable(t, openTiny)
 }
 
-// openBehind opens a LevelDB with a buffer that holds some of the suite's batches and not others.
-func openBehind(dir string) (store.Engine, error) {
-	return store.OpenLevelDB(dir, store.Options{WriteBehind: 20 << 10, WriteBuffer: 64 << 10})
-}
-
-func TestLevelDBWithWriteBehind(t *testing.T) {
-	storetest.Conform(t, openBehind)
-	storetest.ConformDurable(t, openBehind)
-}

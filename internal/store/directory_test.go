@@ -225,7 +225,7 @@ func TestDestroyCutOff(t *testing.T) {
 func TestOptions(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	for name, options := range map[string]Options{
-		"write buffer": {WriteBuffer: -1}, "large write buffer": {WriteBuffer: 2 << 30}, "open files": {OpenFiles: -1}, "write behind": {WriteBehind: -1},
+		"write buffer": {WriteBuffer: -1}, "large write buffer": {WriteBuffer: 2 << 30}, "open files": {OpenFiles: -1},
 		"bloom bits": {BloomBits: 100}, "compression": {Compression: 7},
 	} {
 		if _, err := OpenLevelDB(dir, options); !errors.Is(err, ErrInvalid) {

@@ -46,9 +46,6 @@ func OpenLevelDB(dir string, options Options) (Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
 	}
-	if options.WriteBehind > 0 {
-		return newWriteBehind(engine, options.WriteBehind), nil
-	}
 	return engine, nil
 }
 

@@ -41,14 +41,6 @@ type Options struct {
 	// BloomBits is the size of the filters that spare the look-up of absent keys in a file, in bits a key. 0
 	// means DefaultBloomBits (1 % false positives), a negative number no filters.
 	BloomBits int
-	// WriteBehind, if not 0, puts a buffer of about so many bytes of rows before LevelDB, as the record caches of
-	// Kafka Streams do: batches are gathered in it, the latest value of each key only, and written as one when it
-	// is full, at a Range over a store in it, and by Close. It pays where it holds most keys that are overwritten
-	// soon: a row then costs 0.7 instead of 1.9 µs of processor time, or 2.4 instead of 8.4 µs if it is read first
-	// (BenchmarkWorkload, 4 MiB for each of four engines), for some 25 MB of memory an engine. It costs, too, that
-	// more is read again from the changelog after a crash: up to 100,000 operations, or what 10 seconds have
-	// brought by the clock in the checkpoints.
-	WriteBehind int
 	// Compression of the files written from now on.
 	Compression Compression
 	// Sync makes every Apply wait until the batch is on the disk itself. It is off by default because the
@@ -71,8 +63,6 @@ func (o Options) withDefaults() (Options, error) {
 	switch {
 	case o.WriteBuffer < 0 || o.WriteBuffer > 1<<30:
 		return o, fmt.Errorf("%w: a write buffer of %d bytes; from 1 to 1 GiB are possible", ErrInvalid, o.WriteBuffer)
-	case o.WriteBehind < 0 || o.WriteBehind > 1<<30:
-		return o, fmt.Errorf("%w: a write-behind buffer of %d bytes; from 0 to 1 GiB are possible", ErrInvalid, o.WriteBehind)
 	case o.OpenFiles < 0:
 		return o, fmt.Errorf("%w: %d open files; at least 1 is needed", ErrInvalid, o.OpenFiles)
 	case o.BloomBits > 64:
