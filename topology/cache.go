@@ -12,7 +12,7 @@ import (
 // function, and the change would be seen although it was never put.
 type cache[V any] struct {
 	limit      int
-	young, old map[string]V
+	young, old map[string]*V // pointers, so that a known key is updated without copying its bytes again
 }
 
 // newCache returns a cache for V, or nil if its values must not be shared. A nil cache misses always.
@@ -20,32 +20,42 @@ func newCache[V any](limit int) *cache[V] {
 	if !flat(reflect.TypeFor[V]()) {
 		return nil
 	}
-	return &cache[V]{limit: limit, young: map[string]V{}}
+	return &cache[V]{limit: limit, young: map[string]*V{}}
 }
 
-func (c *cache[V]) get(key []byte) (V, bool) {
+func (c *cache[V]) get(key []byte) (value V, ok bool) {
 	if c == nil {
-		var zero V
-		return zero, false
+		return value, false
 	}
-	if value, ok := c.young[string(key)]; ok {
-		return value, true
+	if row := c.young[string(key)]; row != nil {
+		return *row, true
 	}
-	value, ok := c.old[string(key)]
-	if ok {
-		c.put(key, value)
+	row := c.old[string(key)]
+	if row == nil {
+		return value, false
 	}
-	return value, ok
+	c.keep(string(key), row)
+	return *row, true
 }
 
 func (c *cache[V]) put(key []byte, value V) {
-	if c == nil {
-		return
+	switch {
+	case c == nil:
+	case c.young[string(key)] != nil:
+		*c.young[string(key)] = value
+	default:
+		c.add(key, value)
 	}
+}
+
+func (c *cache[V]) add(key []byte, value V) { c.keep(string(key), &value) }
+
+// keep puts a row that is not there into the young generation.
+func (c *cache[V]) keep(key string, row *V) {
 	if len(c.young) >= c.limit {
-		c.young, c.old = make(map[string]V, c.limit), c.young
+		c.young, c.old = make(map[string]*V, c.limit), c.young
 	}
-	c.young[string(key)] = value
+	c.young[key] = row
 }
 
 func (c *cache[V]) remove(key []byte) {
@@ -61,7 +71,7 @@ func (c *cache[V]) evict() {
 	if c == nil {
 		return
 	}
-	c.young, c.old = map[string]V{}, nil
+	c.young, c.old = map[string]*V{}, nil
 }
 
 // flat tells whether a copy of a value shares nothing that can be changed.

@@ -179,8 +179,15 @@ func (d *decideInstance[K, C, E, S]) accept(ctx *graph.Context, key K, id string
 	if !decision.accepted {
 		return nil
 	}
-	restore := d.caused(ctx, id)
-	defer restore()
+	before := ctx.Forward
+	ctx.Forward = caused(ctx, id)
+	err = d.emit(ctx, key, decision, change)
+	ctx.Forward = before
+	return err
+}
+
+// emit hands on the events and the change of the state.
+func (d *decideInstance[K, C, E, S]) emit(ctx *graph.Context, key K, decision Decision[E], change Change[S]) error {
 	if err := d.events(ctx, key, decision.first); err != nil {
 		return err
 	}
@@ -209,22 +216,24 @@ func (d *decideInstance[K, C, E, S]) store(change Change[S]) error {
 }
 
 func (d *decideInstance[K, C, E, S]) reject(ctx *graph.Context, key K, id string, kind RejectionKind, reason string) error {
-	restore := d.caused(ctx, id)
-	defer restore()
-	return d.rejections(ctx, key, Rejection{
+	before := ctx.Forward
+	ctx.Forward = caused(ctx, id)
+	err := d.rejections(ctx, key, Rejection{
 		ID: DeriveID(id, -1), CommandID: id, Action: rejected,
 		Data: RejectionData{Kind: kind, Reason: reason}, Timestamp: ctx.Timestamp,
 	})
+	ctx.Forward = before
+	return err
 }
 
-// caused sets the headers that tie what follows to its command, and returns the function that puts the old ones back.
-func (d *decideInstance[K, C, E, S]) caused(ctx *graph.Context, id string) (restore func()) {
-	before := ctx.Forward
+// caused returns the headers that go on, and those that tie what follows to its command.
+func caused(ctx *graph.Context, id string) []graph.Header {
 	idBytes := ctx.Arena(len(id))
 	copy(idBytes, id)
-	cause := meta.AppendCause(ctx.Arena(20)[:0], ctx.Partition, ctx.Offset)
-	headers := make([]graph.Header, 0, len(before)+2)
-	headers = append(headers, before...)
-	ctx.Forward = append(headers, graph.Header{Key: meta.Command, Value: idBytes}, graph.Header{Key: meta.Cause, Value: cause})
-	return func() { ctx.Forward = before }
+	cause := meta.AppendCause(ctx.Arena(causeSize)[:0], ctx.Partition, ctx.Offset)
+	headers := append(ctx.Runtime.Headers(len(ctx.Forward)+2), ctx.Forward...)
+	return append(headers, graph.Header{Key: meta.Command, Value: idBytes}, graph.Header{Key: meta.Cause, Value: cause})
 }
+
+// causeSize has room for two varints.
+const causeSize = 15

@@ -90,7 +90,7 @@ func (s *state) Put(key, value, extra []byte) {
 		Headers: layer.arena.header(meta.Changelog, header), Timestamp: timestamp, Store: s.spec.Name,
 	})
 	if extra != nil && s.spec.Derive != nil {
-		s.spec.Derive(key, value, extra, t.ctx.Timestamp, t.putDerived)
+		s.spec.Derive(key, value, extra, t.ctx.Timestamp, t.derived)
 	}
 }
 

@@ -78,6 +78,8 @@ type Task struct {
 	// sequence and offsets as of the last Seal.
 	sequence uint64
 	journal  []undo
+	// derived is putDerived, bound once.
+	derived  func(store string, key, value []byte)
 	counters Counters
 }
 
@@ -91,6 +93,7 @@ type Counters struct {
 func New(config Config) (*Task, error) {
 	t := &Task{config: config, entries: map[string]graph.Entry{}, states: map[string]*state{}, sequence: config.Sequence}
 	t.upper = newLayer(t.sequence + 1)
+	t.derived = t.putDerived
 	for _, s := range config.SubTopology.Stores {
 		t.states[s.Name] = newState(t, s)
 		for _, derived := range s.DerivedStores {
