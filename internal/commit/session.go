@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -53,8 +54,7 @@ type Session struct {
 	cut     context.CancelFunc
 
 	// gate is held for reading while a task steps, for writing while the tasks are sealed.
-	gate   sync.RWMutex
-	closed bool // guarded by gate
+	gate sync.RWMutex
 
 	// work has room for one signal: there is something to commit.
 	work chan struct{}
@@ -73,7 +73,7 @@ type Session struct {
 func NewSession(config Config) *Session {
 	s := &Session{
 		member: config.Member, topics: config.Topics, units: map[int32]*Unit{}, order: config.Units, producers: config.Producers,
-		group: config.Group, next: config.Next, observer: config.Observer, now: config.Now, config: config,
+		group: config.Group, next: maps.Clone(config.Next), observer: config.Observer, now: config.Now, config: config,
 		work: make(chan struct{}, 1), full: make(chan struct{}, 1), room: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.commits, s.cut = context.WithCancel(context.Background())
@@ -116,7 +116,7 @@ func (s *Session) Process(partition int32, records []task.Record) error {
 func (s *Session) step(unit *Unit, records []task.Record) error {
 	s.gate.RLock()
 	defer s.gate.RUnlock()
-	if s.closed || s.Err() != nil {
+	if s.Err() != nil {
 		return ErrClosed
 	}
 	before := unit.Task.Upper().Size()
@@ -135,7 +135,7 @@ func (s *Session) step(unit *Unit, records []task.Record) error {
 func (s *Session) Tick(now int64) error {
 	s.gate.Lock() // tasks may be stepping on other goroutines
 	defer s.gate.Unlock()
-	if s.closed || s.Err() != nil {
+	if s.Err() != nil {
 		return ErrClosed
 	}
 	for _, unit := range s.order {
@@ -331,9 +331,6 @@ func (s *Session) commitInTime(tx *transaction) error {
 func (s *Session) Close(ctx context.Context, runDone <-chan struct{}) error {
 	defer s.cut()
 	defer context.AfterFunc(ctx, s.cut)()
-	s.gate.Lock()
-	s.closed = true
-	s.gate.Unlock()
 	s.fail(ErrClosed)
 	<-runDone
 	if tx := s.seal(); tx != nil {
