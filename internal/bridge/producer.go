@@ -68,12 +68,15 @@ func (t *transactional) Send(output *graph.Output, done func(int64)) {
 	t.producer.ProduceTo(record, output.Partition)
 }
 
-// Commit implements commit.Producer. The offsets travel while the records are flushed; only the end waits for both.
+// Commit implements commit.Producer. The offsets follow the flushed records: sent beside them they would save a round trip,
+// but the coordinator, adding partitions to the transaction for both, answers one of them late (p99 90 ms instead of 10,
+// measured on Kafka 4.3).
 func (t *transactional) Commit(ctx context.Context, member commit.Member, offsets []commit.Offset) (commit.Outcome, error) {
-	sent := make(chan error, 1)
-	go func() { sent <- t.producer.CommitOffsets(ctx, logMember(member), positions(offsets)) }()
-	flushErr := t.producer.Flush(ctx)
-	if err := errors.Join(flushErr, <-sent); err != nil {
+	err := t.producer.Flush(ctx)
+	if err == nil {
+		err = t.producer.CommitOffsets(ctx, logMember(member), positions(offsets))
+	}
+	if err != nil {
 		t.pending.forget()
 		_, endErr := t.producer.End(ctx, false)
 		return commit.Aborted, translate(errors.Join(err, endErr))
