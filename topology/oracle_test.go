@@ -99,6 +99,17 @@ var oracleCases = map[string]func(b *topology.Builder, in texts){
 	"tableFilterAlone": func(_ *topology.Builder, in texts) {
 		in.ToTable("rows").Filter(evenText).ToStream().To(textTopic("out"))
 	},
+	"punctuate": func(_ *topology.Builder, in texts) {
+		in.Process("tell", func(c *textContext) textProcessor {
+			records := 0
+			tell := func(kind string) func(int64) error {
+				return func(int64) error { c.Forward(kind, strconv.Itoa(records)); return nil }
+			}
+			c.Schedule(topology.StreamTime, 30*time.Millisecond, tell("stream"))
+			c.Schedule(topology.WallClockTime, 50*time.Millisecond, tell("wall"))
+			return func(textRecord) error { records++; return nil }
+		}).To(textTopic("out"))
+	},
 	"reduceOfReduces": func(_ *topology.Builder, in texts) {
 		in.GroupByKey().Reduce("rows", func(_, v string) string { return v }).GroupBy(groupRow, codecs.String(), codecs.String()).
 			Reduce("grouped", plus, func(a, v string) string { return a + "-" + v }).ToStream().To(textTopic("out"))
@@ -125,10 +136,11 @@ func splitByOne(v string) []string {
 	return parts
 }
 
-// oracleInput is one record of a random script; "~" is null.
+// oracleInput is one record of a random script, "~" being null, or wall-clock time that passes.
 type oracleInput struct {
 	topic, key, value string
 	timestamp         int64
+	tick              int64 // milliseconds; 0 for a record
 }
 
 // oracleKeys is the number of keys in a script.
@@ -194,6 +206,10 @@ func compareWithOracle(t *testing.T, cases map[string]func(b *topology.Builder, 
 		for i := range 80 {
 			in := randomInput(random, name)
 			inputs = append(inputs, in)
+			if in.tick > 0 {
+				fmt.Fprintf(&script, "tick %d\n", in.tick)
+				continue
+			}
 			fmt.Fprintf(&script, "in %s %s %s %d %d\n", in.topic, in.key, in.value, in.timestamp, i)
 		}
 		got[name] = runHere(t, cases[name], inputs)
@@ -218,6 +234,9 @@ func randomInput(random *rand.Rand, name string) oracleInput {
 	if (name == "merge" || name == "table") && random.IntN(2) == 0 {
 		in.topic = "other"
 	}
+	if name == "punctuate" && random.IntN(2) == 0 {
+		in.tick = 1 + random.Int64N(80)
+	}
 	if random.IntN(8) == 0 {
 		in.value = "~"
 	}
@@ -232,7 +251,7 @@ func runHere(t *testing.T, define func(b *topology.Builder, in texts), inputs []
 	t.Helper()
 	b := topology.New("oracle")
 	define(b, b.From(textTopic("in")))
-	d := topologytest.New(t, build(t, b))
+	d := topologytest.New(t, build(t, b), topologytest.StartAt(1000))
 	nullable := func(text string) []byte {
 		if text == "~" {
 			return nil
@@ -240,6 +259,10 @@ func runHere(t *testing.T, define func(b *topology.Builder, in texts), inputs []
 		return []byte(text)
 	}
 	for i, in := range inputs {
+		if in.tick > 0 {
+			d.Advance(time.Duration(in.tick) * time.Millisecond)
+			continue
+		}
 		d.PipeBytes(in.topic, nullable(in.key), nullable(in.value), topologytest.At(in.timestamp), topologytest.Header("line", fmt.Sprint(i)))
 	}
 	var out strings.Builder

@@ -140,7 +140,8 @@ func (c *ProcessorContext[L, W]) ForwardRecord(record Record[L, W]) {
 }
 
 // Schedule calls a function whenever an interval of time has passed, with the time it has become, in milliseconds. Intervals
-// that were missed are made up for by one call. A restarted task begins to count anew. An error stops the task if it happens
+// that were missed are made up for by one call. As in Kafka Streams, stream time is cut at multiples of the interval, and the
+// first record after a start calls at once; wall-clock time is counted from the start. An error stops the task if it happens
 // in wall-clock time; in stream time it is that of the record that moved the time. Schedule is for the function given to
 // Process, not for the processor it returns.
 func (c *ProcessorContext[L, W]) Schedule(kind Punctuation, interval time.Duration, call func(now int64) error) {

@@ -2,7 +2,9 @@ package task
 
 import "github.com/tidemill/tidemill/internal/graph"
 
-// timer is one scheduled punctuator. Stream-time timers are armed by the first record, wall-clock ones by the first tick.
+// timer is one scheduled punctuator. As in Kafka Streams, the first record runs a stream-time timer at once, and its further
+// runs lie on multiples of the interval since the epoch: so it runs and keeps its times however often the task is restarted.
+// A wall-clock timer runs an interval after the first tick, and so on from there.
 type timer struct {
 	graph.Punctuation
 	armed bool
@@ -26,14 +28,17 @@ func (t *Task) punctuate(wallClock bool, now int64) error {
 		if timer.WallClock != wallClock {
 			continue
 		}
-		if !timer.armed {
+		switch {
+		case !timer.armed && wallClock:
 			timer.armed, timer.next = true, now+timer.Interval
 			continue
-		}
-		if now < timer.next {
+		case !timer.armed:
+			timer.armed, timer.next = true, now-now%timer.Interval+timer.Interval
+		case now < timer.next:
 			continue
+		default:
+			timer.next += (1 + (now-timer.next)/timer.Interval) * timer.Interval
 		}
-		timer.next += (1 + (now-timer.next)/timer.Interval) * timer.Interval
 		if err := t.call(func() error { return timer.Call(t.ctx, now) }); err != nil {
 			return err
 		}

@@ -28,7 +28,8 @@ func clock(runs *[]string) func(*harness) {
 	}
 }
 
-// TestTimers run once for whatever time has passed, on the grid that their first record or tick has laid.
+// TestTimers run once for whatever time has passed, on a grid: multiples of the interval in stream time, counted from the first
+// tick in wall-clock time.
 func TestTimers(t *testing.T) {
 	var runs []string
 	h := newHarness(t, clock(&runs))
@@ -42,11 +43,11 @@ func TestTimers(t *testing.T) {
 	for _, now := range []int64{1000, 1099, 1100, 1350, 1300, 1399, 1400} {
 		h.must(h.task.Tick(now))
 	}
-	want := "stream@113 stream@123 stream@160 stream@163 wall@1100 wall@1350 wall@1400"
+	want := "stream@103 stream@112 stream@122 stream@160 wall@1100 wall@1350 wall@1400"
 	if got := strings.Join(runs, " "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if got := h.rows("rows"); got != "stream=163 wall=1400" {
+	if got := h.rows("rows"); got != "stream=160 wall=1400" {
 		t.Errorf("got rows %s", got)
 	}
 	h.task.Reset(0, 100)
@@ -54,7 +55,7 @@ func TestTimers(t *testing.T) {
 	for _, timestamp := range []int64{105, 114, 115} {
 		h.must(h.step(timestamp, idle))
 	}
-	if got := strings.Join(runs, " "); got != "stream@115" {
+	if got := strings.Join(runs, " "); got != "stream@105 stream@114" {
 		t.Errorf("after Reset got %s", got)
 	}
 }
@@ -65,6 +66,7 @@ func TestFailingTimers(t *testing.T) {
 	h := newHarness(t, clock(&runs))
 	idle := func(*graph.Context) error { return nil }
 	h.must(h.step(600, idle))
+	h.commit()
 	if err := h.step(666, put("a", "1")); !errors.Is(err, errBad) {
 		t.Errorf("got %v", err)
 	}
@@ -72,7 +74,7 @@ func TestFailingTimers(t *testing.T) {
 	if err := h.task.Tick(666); !errors.Is(err, errBad) || !strings.Contains(fmt.Sprint(err), "punctuator") {
 		t.Errorf("got %v", err)
 	}
-	if got := h.rows("rows"); got != "" {
+	if got := h.rows("rows"); got != "stream=600" {
 		t.Errorf("failing timers left rows %s", got)
 	}
 }

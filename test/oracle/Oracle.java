@@ -2,6 +2,8 @@ import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.Arrays;
 import java.util.Properties;
 import java.util.TreeMap;
@@ -30,6 +32,10 @@ import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Named;
 import org.apache.kafka.streams.kstream.Produced;
 import org.apache.kafka.streams.kstream.Repartitioned;
+import org.apache.kafka.streams.processor.PunctuationType;
+import org.apache.kafka.streams.processor.api.ContextualProcessor;
+import org.apache.kafka.streams.processor.api.ProcessorContext;
+import org.apache.kafka.streams.processor.api.Record;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.Stores;
 import org.apache.kafka.streams.test.TestRecord;
@@ -37,8 +43,8 @@ import org.apache.kafka.streams.test.TestRecord;
 /**
  * Kafka Streams as the oracle of package topology: the same small topologies as in topology/oracle_test.go.
  *
- * <p>Standard input: "case NAME", then "in TOPIC KEY VALUE TIMESTAMP LINE" for each record, "~" being null. Standard output:
- * "case NAME", then "TOPIC KEY=VALUE at TIMESTAMP line LINE" for each output record, topic by topic.
+ * <p>Standard input: "case NAME", then "in TOPIC KEY VALUE TIMESTAMP LINE" for each record, "~" being null, and "tick MS" for
+ * wall-clock time that passes. Standard output: "case NAME", then "TOPIC KEY=VALUE at TIMESTAMP line LINE" for each output record, topic by topic.
  */
 public final class Oracle {
   private static final Consumed<String, String> TEXTS = Consumed.with(Serdes.String(), Serdes.String());
@@ -95,10 +101,32 @@ public final class Oracle {
         .groupBy((k, v) -> KeyValue.pair(group(v), v), GROUPED)
         .reduce((a, v) -> a + "+" + v, (a, v) -> a + "-" + v, texts("grouped")).toStream().to("out", OUT));
     CASES.put("tableFilterAlone", (b, in) -> in.toTable(texts("rows")).filter((k, v) -> even(v)).toStream().to("out", OUT));
+    CASES.put("punctuate", (b, in) -> in.process(Punctuating::new).to("out", OUT));
     // Where this DSL differs for a reason: see TestOracleDifferences.
     CASES.put("countOfCounts", (b, in) -> in.groupByKey(GROUPED).count(counts("rows"))
         .groupBy((k, n) -> KeyValue.pair(n % 2 == 0 ? "even" : "odd", n), Grouped.with(Serdes.String(), Serdes.Long()))
         .count(counts("grouped")).toStream().to("counts", COUNTS));
+  }
+
+  /** Counts records and tells in both kinds of time. */
+  private static final class Punctuating extends ContextualProcessor<String, String, String, String> {
+    private int records;
+
+    @Override
+    public void init(ProcessorContext<String, String> context) {
+      super.init(context);
+      context.schedule(Duration.ofMillis(30), PunctuationType.STREAM_TIME, now -> tell("stream", now));
+      context.schedule(Duration.ofMillis(50), PunctuationType.WALL_CLOCK_TIME, now -> tell("wall", now));
+    }
+
+    private void tell(String kind, long now) {
+      context().forward(new Record<>(kind, String.valueOf(records), now));
+    }
+
+    @Override
+    public void process(Record<String, String> record) {
+      records++;
+    }
   }
 
   private static KStream<String, String> present(KStream<String, String> in) {
@@ -133,7 +161,7 @@ public final class Oracle {
     config.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, "none:1");
     config.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 0);
     config.put(StreamsConfig.STATE_DIR_CONFIG, System.getProperty("state.dir"));
-    return new TopologyTestDriver(builder.build(), config);
+    return new TopologyTestDriver(builder.build(), config, Instant.ofEpochMilli(1000));
   }
 
   private static void pipe(TopologyTestDriver driver, String[] in) {
@@ -179,6 +207,8 @@ public final class Oracle {
         finish(out, driver);
         out.println(line);
         driver = driver(parts[1]);
+      } else if (parts[0].equals("tick")) {
+        driver.advanceWallClockTime(Duration.ofMillis(Long.parseLong(parts[1])));
       } else {
         pipe(driver, parts);
       }
