@@ -7,11 +7,16 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/commands"
 	"github.com/tidemill/tidemill/commands/subscriptions"
 )
+
+// produceTimeout bounds the wait for the log's acknowledgement. A client is better served by a 503 that it can act on
+// than by silence.
+const produceTimeout = 3 * time.Second
 
 // commander takes in commands.
 type commander struct {
@@ -31,7 +36,7 @@ func newCommander(config Config, view *view, outcomes *subscribed) (*commander, 
 	inner := commands.Config[string, Command]{
 		Application: "calculator",
 		Topic:       commands.Topic[string, Command]{Name: Commands.Name(), Key: Commands.Key(), Value: Commands.Value()},
-		Cluster:     config.Kafka, Wait: config.Wait, Authorizer: config.Authorizer,
+		Cluster:     config.Kafka, ProduceTimeout: produceTimeout, Wait: config.Wait, Authorizer: config.Authorizer,
 		Logger: config.named("commander"), Registerer: config.Metrics,
 		Outputs: commands.Outputs{
 			Group: Group, Events: []string{Events.Name()}, Rejections: []string{Rejections.Name()}, DeadLetters: []string{DeadLetters},

@@ -58,7 +58,7 @@ func newProcess(s settings.Settings, logger *slog.Logger) *process {
 // calculatorConfig returns what the calculator's components are made from.
 func (p *process) calculatorConfig() (calculator.Config, error) {
 	s := p.settings
-	s.Kafka.Logger = p.logger.With("component", "kafka client")
+	s.Kafka.Logger = slog.New(quiet{p.logger.Handler()}).With("component", "kafka client")
 	authorizer, err := s.Auth.Authorizer()
 	if err != nil {
 		return calculator.Config{}, err
