@@ -61,7 +61,7 @@ type Config struct {
 	CommitInterval time.Duration
 	// CommitTimeout bounds one commit; 30 s by default.
 	CommitTimeout time.Duration
-	// BufferBytes bounds the uncommitted state and records in memory, of each sub-topology; 16 MiB by default.
+	// BufferBytes bounds the uncommitted state and records in memory, of each sub-topology; 4 MiB by default.
 	BufferBytes int
 	// SessionTimeout is after how long without a sign of life an instance's partitions go to others; 10 s by default. It is
 	// the transactions' time-out too.
@@ -87,7 +87,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Partitions, 4)
 	setDefault(&c.CommitInterval, 50*time.Millisecond)
 	setDefault(&c.CommitTimeout, 30*time.Second)
-	setDefault(&c.BufferBytes, 16<<20)
+	setDefault(&c.BufferBytes, 4<<20)
 	setDefault(&c.SessionTimeout, 10*time.Second)
 	setDefault(&c.HeartbeatInterval, time.Second)
 	setDefault(&c.RebalanceTimeout, 30*time.Second)
