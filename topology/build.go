@@ -64,5 +64,8 @@ func (b *Builder) check() {
 	for _, problem := range problems {
 		b.invalid = append(b.invalid, fmt.Errorf("%w: %s", ErrInvalid, problem))
 	}
+	if len(problems) == 0 {
+		g.NameNodes()
+	}
 	b.topology = &Topology{graph: g}
 }

@@ -28,6 +28,22 @@ func newView(g *Graph) *view {
 	return v
 }
 
+// NameNodes gives each node the name that descriptions and dead letters use: its label, numbered in the order of the
+// description where several have the same. It is called once, when the graph is complete.
+func (g *Graph) NameNodes() {
+	v := newView(g)
+	used := map[string]int{}
+	for _, sub := range g.SubTopologies {
+		for _, node := range v.nodes(sub) {
+			node.Name = node.Label
+			used[node.Label]++
+			if n := used[node.Label]; n > 1 {
+				node.Name = fmt.Sprintf("%s#%d", node.Label, n)
+			}
+		}
+	}
+}
+
 // walk visits the nodes of a sub-topology from its sources on, each with its depth, as often as it has parents; what
 // follows a node is visited the first time only.
 func (v *view) walk(sub *SubTopology, visit func(node *Node, depth int, first bool)) {

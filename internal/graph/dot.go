@@ -24,7 +24,7 @@ func (g *Graph) DOT() string {
 			fmt.Fprintf(&out, "    %s [label=%s, shape=cylinder];\n", dotQuote("store "+store.Name), dotQuote(store.Name))
 		}
 		for _, node := range v.nodes(sub) {
-			fmt.Fprintf(&out, "    n%d [label=%s];\n", v.number[node], dotQuote(node.Label))
+			fmt.Fprintf(&out, "    n%d [label=%s];\n", v.number[node], dotQuote(node.Name))
 		}
 		out.WriteString("  }\n")
 		v.edges(sub, func(from, to string) { fmt.Fprintf(&out, "  %s -> %s;\n", dotQuote(from), dotQuote(to)) },

@@ -60,7 +60,8 @@ type Store struct {
 type Node struct {
 	// ID numbers the nodes in the order of their definition. It names nothing that is stored.
 	ID int
-	// Name is the node in errors: its label, numbered where there are several of one label.
+	// Name is the node in descriptions, dead letters and errors: its label, numbered where there are several of one label.
+	// Until the graph is complete the numbers follow the definition, then the description (NameNodes).
 	Name string
 	// Label is what the operator is, and the name that the user gave it.
 	Label    string

@@ -20,7 +20,7 @@ type (
 	}
 	jsonNode struct {
 		ID       int        `json:"id"`
-		Label    string     `json:"label"`
+		Name     string     `json:"name"`
 		Operator string     `json:"operator"`
 		Kind     Kind       `json:"kind"`
 		Topic    *jsonTopic `json:"topic,omitempty"`
@@ -71,7 +71,7 @@ func (g *Graph) JSON() string {
 }
 
 func (v *view) jsonNode(node *Node) jsonNode {
-	n := jsonNode{ID: v.number[node], Label: node.Label, Operator: node.Operator, Kind: node.Kind, Dynamic: node.Dynamic}
+	n := jsonNode{ID: v.number[node], Name: node.Name, Operator: node.Operator, Kind: node.Kind, Dynamic: node.Dynamic}
 	for _, child := range v.children(node) {
 		n.Children = append(n.Children, v.number[child])
 	}

@@ -31,7 +31,7 @@ func (g *Graph) Mermaid() string {
 			fmt.Fprintf(&out, "    %s[(%s)]\n", id, mermaidQuote(store.Name))
 		}
 		for _, node := range v.nodes(sub) {
-			fmt.Fprintf(&out, "    n%d[%s]\n", v.number[node], mermaidQuote(node.Label))
+			fmt.Fprintf(&out, "    n%d[%s]\n", v.number[node], mermaidQuote(node.Name))
 		}
 		out.WriteString("  end\n")
 	}

@@ -6,27 +6,20 @@ import (
 )
 
 // Text describes the graph for people: each sub-topology with its nodes, indented below what feeds them, and its stores. A
-// node with several inputs has a number in brackets and is described below the first.
+// node with several inputs is described below the first.
 func (g *Graph) Text() string {
 	v := newView(g)
 	var out strings.Builder
 	fmt.Fprintf(&out, "application %s\n", g.Application)
-	merges := map[*Node]int{}
 	for _, sub := range g.SubTopologies {
 		fmt.Fprintf(&out, "\nsub-topology %s, consumer group %s\n", sub.Name, sub.Group)
 		v.walk(sub, func(node *Node, depth int, first bool) {
-			line := strings.Repeat("  ", depth+1) + node.Operator
-			if len(node.Parents) > 1 {
-				if first {
-					merges[node] = len(merges) + 1
-				}
-				line += fmt.Sprintf(" [%d]", merges[node])
+			out.WriteString(strings.Repeat("  ", depth+1))
+			if first {
+				out.WriteString(node.Operator + nodeText(node) + "\n")
+			} else {
+				out.WriteString(node.Name + ", see above\n")
 			}
-			if !first {
-				out.WriteString(line + ", see above\n")
-				return
-			}
-			out.WriteString(line + nodeText(node) + "\n")
 		})
 		for _, store := range sub.Stores {
 			out.WriteString("  " + storeText(store) + "\n")
@@ -35,13 +28,11 @@ func (g *Graph) Text() string {
 	return out.String()
 }
 
-// nodeText says what follows the operator's name in a node's line.
+// nodeText says what follows the operator in a node's line: its name or its topic, and its stores.
 func nodeText(node *Node) string {
-	text := ""
+	text := strings.TrimPrefix(node.Name, node.Operator)
 	if topic := topicText(node); topic != "" {
-		text = " " + topic
-	} else if name := strings.TrimPrefix(node.Label, node.Operator); name != "" {
-		text = name
+		text = strings.TrimPrefix(node.Name, node.Label) + " " + topic
 	}
 	if len(node.Stores) == 0 {
 		return text
