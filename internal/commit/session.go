@@ -270,8 +270,7 @@ func (s *Session) Run() {
 		select {
 		case <-s.work:
 		case <-idle.C:
-			if err := s.date(checkpointAge); err != nil {
-				s.fail(err)
+			if s.Date() != nil {
 				return
 			}
 			continue
@@ -281,16 +280,29 @@ func (s *Session) Run() {
 		if !s.wait(pace.delay(s.now())) {
 			return
 		}
-		tx := s.seal()
-		if tx == nil {
-			continue
-		}
-		pace.sealed(s.now(), tx.records)
-		if err := s.commitInTime(tx); err != nil {
-			s.fail(err)
+		began := s.now()
+		records, some, err := s.CommitOnce()
+		if err != nil {
 			return
 		}
+		if some {
+			pace.sealed(began, records)
+		}
 	}
+}
+
+// CommitOnce seals what was stepped and commits it: one turn of Run, for a driver that decides itself when. It returns how
+// many input records that were, and whether there was anything. After an error the session has failed.
+func (s *Session) CommitOnce() (records int, some bool, err error) {
+	tx := s.seal()
+	if tx == nil {
+		return 0, false, nil
+	}
+	if err := s.commitInTime(tx); err != nil {
+		s.fail(err)
+		return 0, true, err
+	}
+	return tx.records, true, nil
 }
 
 // wait lets the batch grow for a while. It reports false when the session has ended.
@@ -307,6 +319,15 @@ func (s *Session) wait(delay time.Duration) bool {
 		return false
 	}
 	return true
+}
+
+// Date writes checkpoints that have not been written for an hour anew: Run calls it each hour. No transaction is under way.
+func (s *Session) Date() error {
+	err := s.date(checkpointAge)
+	if err != nil {
+		s.fail(err)
+	}
+	return err
 }
 
 // date writes checkpoints of the given age anew. No transaction is under way.
@@ -329,10 +350,18 @@ func (s *Session) commitInTime(tx *transaction) error {
 // what was stepped is committed, unless the session has failed. It waits for runDone, which Run's caller closes when Run has
 // returned, and cuts a commit off when ctx ends. It returns why the session failed, or nil.
 func (s *Session) Close(ctx context.Context, runDone <-chan struct{}) error {
-	defer s.cut()
 	defer context.AfterFunc(ctx, s.cut)()
-	s.fail(ErrClosed)
+	s.Shut()
 	<-runDone
+	return s.Finish()
+}
+
+// Shut is the first part of Close: nothing more is stepped.
+func (s *Session) Shut() { s.fail(ErrClosed) }
+
+// Finish is the last part of Close, when no commit is under way any more.
+func (s *Session) Finish() error {
+	defer s.cut()
 	if tx := s.seal(); tx != nil {
 		if err := s.commitInTime(tx); err != nil {
 			s.fail(fmt.Errorf("committing at the end of the session: %w", err))
