@@ -16,8 +16,6 @@ import (
 	"github.com/tidemill/tidemill/topology"
 )
 
-func TestMain(m *testing.M) { kafkatest.Main(m) }
-
 type command struct {
 	ID  string `json:"id"`
 	Add int    `json:"add"`

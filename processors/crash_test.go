@@ -1,0 +1,72 @@
+package processors_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tidemill/tidemill/internal/kafkatest"
+)
+
+// TestKill9 kills the processor ten times in the middle of 20,000 commands. It is running again in a second, having read the
+// tail of its changelogs only, and each command has had its outcome once.
+func TestKill9(t *testing.T) {
+	const commands, kills = 20_000, 10
+	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
+		app, seed := b.Name(t), rand.Uint64()
+		t.Logf("seed %d", seed)
+		random := rand.New(rand.NewPCG(seed, 1))
+		w := newWorkload(app, seed, 500)
+		c := newChild(t, b, app, "one")
+		c.start()
+		events := follow(t, b, app+"-events")
+		f := feed(t, b, w, 5000)
+		var restarts []time.Duration
+		var restored []int64
+		for range kills {
+			time.Sleep(time.Duration(50+random.IntN(200)) * time.Millisecond)
+			c.kill()
+			before := events.count()
+			c.start()
+			restarts, restored = append(restarts, c.took), append(restored, c.ready.Restored)
+			awaitMore(t, events, before)
+		}
+		f.end()
+		b.Produce(t, w.add(max(0, commands-len(w.commands)))...)
+		w.await(t, b, 60*time.Second)
+		w.compareState(t, b)
+		c.kill()
+		c.start()
+		t.Logf("restarts took %v, median %v; changelog offsets read %v, %d when idle", restarts, median(restarts), restored, c.ready.Restored)
+		if m := median(restarts); m > time.Second {
+			t.Errorf("a restart takes %s, want at most 1s", m)
+		}
+		// What stands behind the checkpoint is the marker of its transaction.
+		if n := c.ready.Restored; n > 2*ledgerPartitions {
+			t.Errorf("%d changelog offsets were read although nothing was written since", n)
+		}
+		for i, n := range restored {
+			if n > commands/4 {
+				t.Errorf("restart %d read %d changelog offsets: that is more than a tail", i, n)
+			}
+		}
+		c.stop()
+	})
+}
+
+// awaitMore waits until more events can be read than before.
+func awaitMore(t *testing.T, events *arrivals, before int) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); events.count() <= before; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing is processed any more")
+		}
+	}
+}
+
+func median(all []time.Duration) time.Duration {
+	sorted := slices.Clone(all)
+	slices.Sort(sorted)
+	return sorted[len(sorted)/2]
+}
