@@ -7,19 +7,23 @@
 // of records of one partition; goka's table, producer and topic manager have nothing left to do.
 package bridge
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/tidemill/tidemill/internal/restore"
+)
 
 // The errors of this package. They end a processor; each is wrapped with the fix.
 var (
 	// ErrNoCommittedOffset says that a changelog has records but its group has no committed offset: the group has expired or
 	// was deleted. Starting from the beginning would apply every command again.
-	ErrNoCommittedOffset = errors.New("the changelog has records but the consumer group has no committed offset")
+	ErrNoCommittedOffset = restore.ErrNoCommittedOffset
 	// ErrForeignOffset says that another tool has set the group's offsets while the changelog has records.
-	ErrForeignOffset = errors.New("the consumer group's offset was set by another tool")
+	ErrForeignOffset = restore.ErrForeignOffset
 	// ErrOffsetOutOfRange says that records were deleted before they were processed, or the topic was made anew.
-	ErrOffsetOutOfRange = errors.New("the committed offset is out of the topic's range")
+	ErrOffsetOutOfRange = restore.ErrOffsetOutOfRange
 	// ErrTopicRecreated says that a topic is another than the one that offsets and state follow from.
-	ErrTopicRecreated = errors.New("a topic was made anew")
+	ErrTopicRecreated = restore.ErrTopicRecreated
 	// ErrInstanceInUse says that another process runs under the same instance id.
 	ErrInstanceInUse = errors.New("another process runs under this instance id")
 )

@@ -12,7 +12,9 @@ import (
 	"github.com/tidemill/tidemill/internal/commit"
 	"github.com/tidemill/tidemill/internal/log"
 	"github.com/tidemill/tidemill/internal/meta"
+	"github.com/tidemill/tidemill/internal/restore"
 	"github.com/tidemill/tidemill/internal/task"
+	"github.com/tidemill/tidemill/internal/transact"
 )
 
 // open begins a session: departed instances' transactions are ended, the committed offsets read, the tasks restored.
@@ -32,15 +34,20 @@ func (p *Processor) open(session sarama.ConsumerGroupSession) error {
 		return err
 	}
 	assigned := assignedPartitions(session)
-	next, err := p.positions(ctx, stored, assigned, topics)
+	restoring := p.restoring()
+	starts, ends, err := changelogs{processor: p}.Bounds(ctx, topics)
 	if err != nil {
 		return err
 	}
-	standings := map[int32]standing{}
-	for _, number := range assigned {
-		standings[number] = standingOf(number, topics, stored)
+	next, err := restore.Inputs(restoring, topics, assigned, stored, starts, ends)
+	if err != nil {
+		return err
 	}
-	units, err := p.openTasks(ctx, assigned, standings)
+	standings := map[int32]restore.Standing{}
+	for _, number := range assigned {
+		standings[number] = restore.StandingOf(number, topics, stored)
+	}
+	units, err := p.openTasks(ctx, restoring, assigned, standings)
 	if err != nil {
 		return err
 	}
@@ -55,17 +62,6 @@ func (p *Processor) open(session sarama.ConsumerGroupSession) error {
 	p.logger.Info("tasks are running", "generation", session.GenerationID(), "partitions", assigned)
 	p.config.Observer.Running(assigned)
 	return nil
-}
-
-// standingOf gathers what the offsets of all topics say of one task: each commit writes all of them.
-func standingOf(number int32, topics []string, stored map[commit.Place]commit.StoredOffset) (s standing) {
-	for _, topic := range topics {
-		if at, ok := stored[commit.Place{Topic: topic, Partition: number}]; ok {
-			s.found, s.foreign = true, s.foreign || at.Foreign
-			s.sequence, s.streamTime = max(s.sequence, at.Meta.Sequence), max(s.streamTime, at.Meta.StreamTime)
-		}
-	}
-	return s
 }
 
 // start runs the session's goroutines: the committing one, the ticks, and the watch that ends the session on a failure.
@@ -165,55 +161,31 @@ func (p *Processor) checkTopicIDs(ctx context.Context) error {
 			return err
 		}
 		if now.ID != id {
-			return p.recreated(topic)
+			restoring := p.restoring()
+			return restoring.Recreated(topic)
 		}
 	}
 	return nil
 }
 
-func (p *Processor) recreated(topic string) error {
-	return fmt.Errorf("%w: %s is not the topic that the offsets of group %s and the state in %s follow from; if that is meant, run 'tidemill reset %s'",
-		ErrTopicRecreated, topic, p.config.SubTopology.Group, p.config.Dir, p.config.SubTopology.Application)
-}
-
-// positions returns where each assigned partition of each topic is to be read from: the committed offset, or the first
-// there is. It refuses committed offsets that the topics do not have (any more): reading on elsewhere would lose records.
-func (p *Processor) positions(ctx context.Context, stored map[commit.Place]commit.StoredOffset, assigned []int32, topics []string) (map[commit.Place]int64, error) {
-	starts, err := p.admin.StartOffsets(ctx, topics...)
-	if err != nil {
-		return nil, err
+// restoring says how tasks are restored.
+func (p *Processor) restoring() restore.Config {
+	return restore.Config{
+		Group: p.config.SubTopology.Group, Application: p.config.SubTopology.Application, Dir: p.config.Dir,
+		TopicIDs: p.topicIDs, TombstoneAge: p.config.TombstoneAge, Now: time.Now, Progress: p.config.Observer.Restoring,
+		Doubted: func(store string, partition int32, because string) {
+			p.logger.Warn("the local state is not believed and will be restored from the changelog", "store", store, "partition", partition, "because", because)
+		},
 	}
-	ends, err := p.admin.EndOffsets(ctx, topics...)
-	if err != nil {
-		return nil, err
-	}
-	next := map[commit.Place]int64{}
-	var wrong []error
-	for _, topic := range topics {
-		for _, number := range assigned {
-			place := commit.Place{Topic: topic, Partition: number}
-			start, end := starts[topic][number], ends[topic][number]
-			at, ok := stored[place]
-			if !ok {
-				next[place] = start
-				continue
-			}
-			if next[place] = at.Next; at.Next < start || at.Next > end {
-				wrong = append(wrong, fmt.Errorf("%w: group %s is at offset %d of %s/%d, which has %d to %d: records were deleted unprocessed or the topic was made anew; if that is meant, run 'tidemill reset %s'",
-					ErrOffsetOutOfRange, p.config.SubTopology.Group, at.Next, topic, number, start, end, p.config.SubTopology.Application))
-			}
-		}
-	}
-	return next, errors.Join(wrong...)
 }
 
 // openTasks opens and restores the tasks of the assigned partitions, all at once.
-func (p *Processor) openTasks(ctx context.Context, assigned []int32, standings map[int32]standing) ([]*commit.Unit, error) {
+func (p *Processor) openTasks(ctx context.Context, restoring restore.Config, assigned []int32, standings map[int32]restore.Standing) ([]*commit.Unit, error) {
 	ids := map[string][16]byte{}
 	for _, spec := range p.config.SubTopology.Stores {
 		ids[spec.Name] = p.topicIDs[spec.Changelog]
 	}
-	restore := &restoration{processor: p}
+	restoration := restore.New(restoring)
 	var units []*commit.Unit
 	for _, number := range assigned {
 		at := standings[number]
@@ -221,44 +193,40 @@ func (p *Processor) openTasks(ctx context.Context, assigned []int32, standings m
 		if err != nil {
 			return nil, err
 		}
-		restore.add(number, engine, at)
+		restoration.Add(number, p.config.SubTopology.Stores, engine, at)
 		made, err := task.New(task.Config{
 			SubTopology: p.config.SubTopology, Partition: number, Partitions: p.partitions, Policy: p.config.Policy,
-			Base: engine, Sequence: at.sequence, StreamTime: at.streamTime, OnRecordError: p.recordFailed,
+			Base: engine, Sequence: at.Sequence, StreamTime: at.StreamTime, OnRecordError: p.recordFailed,
 		})
 		if err != nil {
 			return nil, err
 		}
 		units = append(units, &commit.Unit{
-			Task: made, Engine: engine, Positions: map[string]int64{}, TopicIDs: ids, Sequence: at.sequence, StreamTime: at.streamTime,
+			Task: made, Engine: engine, TopicIDs: ids, Sequence: at.Sequence, StreamTime: at.StreamTime,
 		})
 	}
-	if err := restore.run(ctx); err != nil {
+	if err := restoration.Run(ctx, changelogs{processor: p}); err != nil {
 		return nil, fmt.Errorf("restoring the tasks of %s: %w", p.config.SubTopology.Group, err)
 	}
 	for _, unit := range units {
-		for name, at := range restore.positions(unit.Task.Partition()) {
-			unit.Positions[name] = at
-		}
+		unit.Positions = restoration.Positions(unit.Task.Partition())
 	}
 	return units, nil
 }
 
 // commitFirst commits where the tasks begin that the group has no offset of. From then on an offset that is missing has been
 // lost: a changelog with records tells so, whatever its transactions.
-func (p *Processor) commitFirst(ctx context.Context, member commit.Member, standings map[int32]standing, next map[commit.Place]int64) error {
+func (p *Processor) commitFirst(ctx context.Context, member commit.Member, standings map[int32]restore.Standing, next map[commit.Place]int64) error {
 	first := log.Positions{}
-	for place, offset := range next {
-		if at := standings[place.Partition]; !at.found {
-			first.Set(place.Topic, place.Partition, log.Position{Offset: offset, LeaderEpoch: -1, Metadata: meta.Offset{}.String()})
-		}
+	for place, offset := range restore.Unstarted(standings, next) {
+		first.Set(place.Topic, place.Partition, log.Position{Offset: offset, LeaderEpoch: -1, Metadata: meta.Offset{}.String()})
 	}
 	if len(first) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.config.Log.WithDefaults().RequestTimeout)
 	defer cancel()
-	return translate(log.OffsetCommit(ctx, p.client, logMember(member), first))
+	return transact.Translate(log.OffsetCommit(ctx, p.client, transact.LogMember(member), first))
 }
 
 func assignedPartitions(session sarama.ConsumerGroupSession) []int32 {

@@ -16,8 +16,10 @@ import (
 	"github.com/tidemill/tidemill/internal/graph"
 	"github.com/tidemill/tidemill/internal/log"
 	"github.com/tidemill/tidemill/internal/partition"
+	"github.com/tidemill/tidemill/internal/restore"
 	"github.com/tidemill/tidemill/internal/store"
 	"github.com/tidemill/tidemill/internal/task"
+	"github.com/tidemill/tidemill/internal/transact"
 )
 
 // Guarantee is how often a record's effects happen.
@@ -150,7 +152,7 @@ func (p *Processor) prepare(ctx context.Context) error {
 		return nil
 	}
 	for turn := range 2 {
-		id := transactionalID(p.config.SubTopology.Group, p.config.InstanceID, turn)
+		id := restore.TransactionalID(p.config.SubTopology.Group, p.config.InstanceID, turn)
 		producer, err := log.NewTxnProducer(p.config.Log, id, p.config.Timeouts.Session, p.producerOptions...)
 		if err != nil {
 			return err
@@ -159,7 +161,7 @@ func (p *Processor) prepare(ctx context.Context) error {
 		if err := producer.Init(ctx); err != nil {
 			return err
 		}
-		p.producers = append(p.producers, &transactional{producer: producer})
+		p.producers = append(p.producers, transact.New(producer))
 	}
 	return nil
 }

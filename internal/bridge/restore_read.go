@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tidemill/tidemill/internal/commit"
+	"github.com/tidemill/tidemill/internal/restore"
 )
 
 // How a restore waits.
@@ -21,9 +22,9 @@ const (
 	restoreDeparted = time.Second
 )
 
-// read consumes the pending changelogs, committed records only, until each has passed its target. Control records are kept:
+// Read implements restore.Source: it consumes the pending changelogs, committed records only, until each has passed its target. Control records are kept:
 // the last offset before the target may be a transaction's marker.
-func (r *restoration) read(ctx context.Context, pending map[commit.Place]*storeRestore) error {
+func (r changelogs) Read(ctx context.Context, pending map[commit.Place]*restore.Store) error {
 	client, err := r.consumer(pending)
 	if err != nil {
 		return err
@@ -47,7 +48,7 @@ func (r *restoration) read(ctx context.Context, pending map[commit.Place]*storeR
 			if !ok || failed != nil {
 				return
 			}
-			if failed = r.apply(s, fetched.Records); failed == nil && s.next >= s.target {
+			if failed = applyFetched(s, fetched.Records); failed == nil && s.Done() {
 				delete(pending, place)
 			}
 		})
@@ -65,13 +66,13 @@ func (r *restoration) read(ctx context.Context, pending map[commit.Place]*storeR
 }
 
 // consumer returns a client that reads the pending changelogs from where they stand.
-func (r *restoration) consumer(pending map[commit.Place]*storeRestore) (*kgo.Client, error) {
+func (r changelogs) consumer(pending map[commit.Place]*restore.Store) (*kgo.Client, error) {
 	from := map[string]map[int32]kgo.Offset{}
 	for place, s := range pending {
 		if from[place.Topic] == nil {
 			from[place.Topic] = map[int32]kgo.Offset{}
 		}
-		from[place.Topic][place.Partition] = kgo.NewOffset().At(s.next)
+		from[place.Topic][place.Partition] = kgo.NewOffset().At(s.Next())
 	}
 	options, err := r.processor.config.Log.ClientOptions()
 	if err != nil {
@@ -95,17 +96,14 @@ func pollFor(ctx context.Context, client *kgo.Client, wait time.Duration) kgo.Fe
 
 // probe asks the broker how far the pending changelogs can be read, where the consumer shows nothing: what lies before the
 // target may have been removed by compaction, or be the records of an aborted transaction whose marker was.
-func (r *restoration) probe(ctx context.Context, client *kgo.Client, pending map[commit.Place]*storeRestore) error {
+func (r changelogs) probe(ctx context.Context, client *kgo.Client, pending map[commit.Place]*restore.Store) error {
 	for place, s := range pending {
-		next, err := r.readable(ctx, client, place, s.next)
+		next, err := r.readable(ctx, client, place, s.Next())
 		if err != nil {
 			return fmt.Errorf("reading %s/%d: %w", place.Topic, place.Partition, err)
 		}
-		if next > s.next {
-			s.next = min(next, max(s.target, s.next))
-			r.progress(s)
-		}
-		if s.next >= s.target {
+		s.Passed(next)
+		if s.Done() {
 			delete(pending, place)
 		}
 	}
@@ -114,7 +112,7 @@ func (r *restoration) probe(ctx context.Context, client *kgo.Client, pending map
 
 // readable fetches once at an offset and returns up to where there is certainly no committed record: the offset itself if
 // there is one, or if a transaction is not decided yet.
-func (r *restoration) readable(ctx context.Context, client *kgo.Client, place commit.Place, at int64) (int64, error) {
+func (r changelogs) readable(ctx context.Context, client *kgo.Client, place commit.Place, at int64) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.processor.config.Log.WithDefaults().RequestTimeout)
 	defer cancel()
 	leader, err := leaderOf(ctx, client, place)
