@@ -17,8 +17,9 @@ import (
 
 // How the broker process is started and watched.
 const (
-	// lockPatience is how long to wait for the broker of a run that was killed: it closes its files and goes.
-	lockPatience = 30 * time.Second
+	// lockPatience is how long to wait for the broker of a run that was killed: it closes its files and goes, mostly within
+	// milliseconds. Who holds the directory for longer is not going.
+	lockPatience = 15 * time.Second
 	lockRetry    = 100 * time.Millisecond
 	// respawnDelay is the pause before a broker process that ended by itself is started again; three quick ends are enough.
 	respawnDelay = 250 * time.Millisecond

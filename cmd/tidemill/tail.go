@@ -170,12 +170,27 @@ func tail(ctx context.Context, s settings.Settings, topic string, o tailOptions,
 	})
 }
 
+// tailSilence is after how long without a record what is left of a partition is taken to be nothing that is shown: the
+// last offsets may have been compacted away.
+const tailSilence = 3 * time.Second
+
+// poll waits for records; if bounded, for so long only.
+func poll(ctx context.Context, client *kgo.Client, bounded bool) (fetches kgo.Fetches, silent bool) {
+	if !bounded {
+		return client.PollFetches(ctx), false
+	}
+	limited, cancel := context.WithTimeout(ctx, tailSilence)
+	defer cancel()
+	fetches = client.PollFetches(limited)
+	return fetches, limited.Err() != nil && fetches.NumRecords() == 0
+}
+
 // show prints records until all partitions have reached their end, the limit is reached, or ctx is done.
 func show(ctx context.Context, client *kgo.Client, open map[int32]kgo.Offset, to map[int32]int64, o tailOptions, out io.Writer) error {
 	shown := 0
 	for len(open) > 0 {
-		fetches := client.PollFetches(ctx)
-		if ctx.Err() != nil {
+		fetches, silent := poll(ctx, client, to != nil)
+		if ctx.Err() != nil || silent {
 			return nil
 		}
 		if err := fetches.Err0(); err != nil {

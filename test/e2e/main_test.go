@@ -23,6 +23,7 @@ var (
 	seedFlag = flag.Uint64("seed", 0, "of what is random; 0 takes one from the clock, which a failing test tells")
 	killFlag = flag.Int("kills", 20, "of each process that is killed at random moments")
 	sizeFlag = flag.Int("commands", 10_000, "of the tests with random commands")
+	raceFlag = flag.Bool("detect-races", false, "build the command with the race detector, and fail where it finds one")
 )
 
 // random returns what a test draws from. The seed is printed if the test fails.
@@ -55,7 +56,11 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(root, ".cache", "e2e", "tidemill")
-	build := exec.Command("go", "build", "-o", path, "./cmd/tidemill")
+	args := []string{"build", "-o", path}
+	if *raceFlag {
+		args = append(args, "-race")
+	}
+	build := exec.Command("go", append(args, "./cmd/tidemill")...)
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the command: %w\n%s", err, out)

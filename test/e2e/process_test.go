@@ -205,8 +205,11 @@ func (p *process) cleanUp() {
 		p.signal(syscall.SIGCONT)
 		p.kill9()
 	}
+	logs, _ := os.ReadFile(p.logFile)
+	if bytes.Contains(logs, []byte("WARNING: DATA RACE")) {
+		p.t.Errorf("%s has a data race", p.name)
+	}
 	if p.t.Failed() {
-		logs, _ := os.ReadFile(p.logFile)
 		p.t.Logf("the log of %s ends with:\n%s", p.name, logs[max(0, len(logs)-6000):])
 	}
 }
