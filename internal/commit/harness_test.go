@@ -238,6 +238,16 @@ func (h *harness) awaitStored(topic string, partition int32, next int64) {
 	})
 }
 
+// awaitEnd waits until the session has failed.
+func (h *harness) awaitEnd() {
+	h.t.Helper()
+	select {
+	case <-h.session.Done():
+	case <-time.After(patience):
+		h.t.Fatal("the session goes on")
+	}
+}
+
 func (h *harness) process(records ...task.Record) {
 	h.t.Helper()
 	if err := h.session.Process(records[0].Partition, records); err != nil {

@@ -26,6 +26,8 @@ type fakeLog struct {
 
 	// plan, if set, says what becomes of the n-th transaction, from 1.
 	plan func(n int) fate
+	// recovering, if set, is what others do while a producer recovers. The log is locked.
+	recovering func()
 }
 
 // entry is one record of a partition.
@@ -244,5 +246,8 @@ func (p *fakeProducer) Recover(context.Context) error {
 	defer p.log.mu.Unlock()
 	p.log.note("%s recover", p.name)
 	p.end("aborted")
+	if p.log.recovering != nil {
+		p.log.recovering()
+	}
 	return nil
 }

@@ -53,7 +53,7 @@ func TestUnknownAndAborted(t *testing.T) {
 	h.log.plan = unknown(fate{})
 	h.open(1)
 	h.process(records("in", 0, 0, "x")...)
-	<-h.session.Done()
+	h.awaitEnd()
 	if err := h.close(); !errors.Is(err, commit.ErrAborted) || !errors.Is(err, errLost) {
 		t.Errorf("the session ended with %v, want ErrAborted and the cause", err)
 	}
@@ -90,23 +90,39 @@ func TestUnknownAndTorn(t *testing.T) {
 	h.process(records("in", 1, 0, "x")...)
 	close(h.resume)
 	close(release)
-	<-h.session.Done()
+	h.awaitEnd()
 	if err := h.close(); !errors.Is(err, commit.ErrTorn) {
 		t.Errorf("the session ended with %v, want ErrTorn", err)
+	}
+}
+
+// TestUnknownAndFencedBefore leaves the id alone that another process may have by now.
+func TestUnknownAndFencedBefore(t *testing.T) {
+	h := newHarness(t, "in")
+	h.log.plan = unknown(fate{meanwhile: func() { h.log.generation++ }})
+	h.open(1)
+	h.process(records("in", 0, 0, "x")...)
+	h.awaitEnd()
+	if err := h.close(); !errors.Is(err, commit.ErrFenced) {
+		t.Errorf("the session ended with %v, want ErrFenced", err)
+	}
+	if trace := h.log.traced(); strings.Contains(trace, "recover") {
+		t.Errorf("the id was taken from its owner:\n%s", trace)
 	}
 }
 
 // TestUnknownAndFenced does not take another owner's commit of the same sequence for its own.
 func TestUnknownAndFenced(t *testing.T) {
 	h := newHarness(t, "in")
-	h.log.plan = unknown(fate{meanwhile: func() {
-		// Somebody has gone on from the last commit, with a batch of its own, before we find out.
+	h.log.plan = unknown(fate{})
+	h.log.recovering = func() {
+		// Somebody has gone on from the last commit, with a batch of its own, while we find out.
 		h.log.generation++
 		h.log.set(commit.Offset{Topic: "in", Offset: 7, Metadata: "1:1:5"})
-	}})
+	}
 	h.open(1)
 	h.process(records("in", 0, 0, "x")...)
-	<-h.session.Done()
+	h.awaitEnd()
 	if err := h.close(); !errors.Is(err, commit.ErrFenced) {
 		t.Errorf("the session ended with %v, want ErrFenced", err)
 	}

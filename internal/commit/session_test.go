@@ -182,7 +182,7 @@ func TestAbort(t *testing.T) {
 	h.awaitCommits(1)
 	h.process(records("in", 0, 2, "x")...)
 	close(release)
-	<-h.session.Done()
+	h.awaitEnd()
 	if err := h.close(); !errors.Is(err, commit.ErrAborted) || !errors.Is(err, aborted) {
 		t.Errorf("the session ended with %v, want ErrAborted and the cause", err)
 	}

@@ -97,14 +97,20 @@ func (s *sealed) acknowledged(output *graph.Output) func(int64) {
 // resolve finds out whether a transaction happened whose end was not answered (rule 4): the id is initialised again, which
 // ends whatever is still open, and the group's stable offsets carry the sequence of what has happened. It never guesses: that
 // the group is still in our generation tells that the sequence is ours. If somebody else has gone on from the last commit,
-// their sequence may be the same.
+// their sequence may be the same; and the id may be another process's, from whom it must not be taken.
 func (s *Session) resolve(ctx context.Context, producer Producer, tx *transaction, cause error) error {
-	if err := producer.Recover(ctx); err != nil {
+	failed := func(err error) error {
 		return fmt.Errorf("finding out what became of a transaction (%w): %w", cause, err)
+	}
+	if err := s.group.Current(ctx, s.member); err != nil {
+		return failed(err)
+	}
+	if err := producer.Recover(ctx); err != nil {
+		return failed(err)
 	}
 	stored, err := s.group.Committed(ctx, s.member.Group, s.topics)
 	if err != nil {
-		return fmt.Errorf("finding out what became of a transaction (%w): %w", cause, err)
+		return failed(err)
 	}
 	happened := 0
 	for _, part := range tx.parts {
@@ -120,7 +126,7 @@ func (s *Session) resolve(ctx context.Context, producer Producer, tx *transactio
 		return errors.Join(ErrAborted, cause)
 	}
 	if err := s.group.Current(ctx, s.member); err != nil {
-		return fmt.Errorf("finding out what became of a transaction (%w): %w", cause, err)
+		return failed(err)
 	}
 	if happened < len(tx.parts) {
 		return fmt.Errorf("%w: %d of %d tasks: %w", ErrTorn, happened, len(tx.parts), cause)

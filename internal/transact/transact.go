@@ -64,17 +64,9 @@ func (p *Pending) Add(record *kgo.Record, done func(int64)) {
 	}
 }
 
-// Begin implements commit.Producer. After a failure the id is initialised again first.
-func (t *Producer) Begin(ctx context.Context) error {
-	err := t.client.Begin()
-	if errors.Is(err, log.ErrNotReady) {
-		if err := t.client.Reinit(ctx); err != nil {
-			return Translate(err)
-		}
-		err = t.client.Begin()
-	}
-	return Translate(err)
-}
+// Begin implements commit.Producer. After a failure it fails until Recover, which the next session calls once it has joined:
+// by then it is known that the id has not gone to another process.
+func (t *Producer) Begin(context.Context) error { return Translate(t.client.Begin()) }
 
 // Send implements commit.Producer. What goes wrong with a record is told by Commit.
 func (t *Producer) Send(output *graph.Output, done func(int64)) {
