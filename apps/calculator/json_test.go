@@ -29,17 +29,17 @@ func TestMethodsWriteWhatReflectionWrites(t *testing.T) {
 	}
 	for range 2000 {
 		c := Command{ID: text(), Action: text(), Data: Request{ValueID: text(), Operation: text(), Value: number()}, Timestamp: r.Int64()}
-		same(t, seed, c, plainCommand(c))
+		same[Command, plainCommand](t, seed, c)
 		e := Event{ID: text(), ParentID: text(), Action: text(), Data: Change{ValueID: text(), Operation: text(), Value: number(), Result: number()}, Timestamp: r.Int64()}
-		same(t, seed, e, plainEvent(e))
-		same(t, seed, Value{Value: number()}, plainValue{Value: number()})
+		same[Event, plainEvent](t, seed, e)
+		same[Value, plainValue](t, seed, Value{Value: number()})
 	}
 }
 
 // same holds that both forms write the same bytes, and read them alike.
-func same[T, P any](t *testing.T, seed uint64, value T, plain P) {
+func same[T, P any](t *testing.T, seed uint64, value T) {
 	t.Helper()
-	plain = reflect.ValueOf(value).Convert(reflect.TypeFor[P]()).Interface().(P)
+	plain := reflect.ValueOf(value).Convert(reflect.TypeFor[P]()).Interface().(P)
 	got, err := codecs.JSON[T]().Append(nil, value)
 	if err != nil {
 		t.Fatalf("seed %d: %v", seed, err)

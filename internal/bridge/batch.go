@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/IBM/sarama"
 
@@ -87,5 +86,3 @@ func appendRecord(records []task.Record, message *sarama.ConsumerMessage) []task
 	}
 	return append(records, record)
 }
-
-func milliTime(ms int64) time.Time { return time.UnixMilli(ms) }

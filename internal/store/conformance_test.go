@@ -27,4 +27,3 @@ func TestLevelDBWithTinyBuffers(t *testing.T) {
 	storetest.Conform(t, openTiny)
 	storetest.ConformDurable(t, openTiny)
 }
-
