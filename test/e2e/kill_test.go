@@ -19,8 +19,14 @@ import (
 
 // arrivals notes when committed events become readable.
 type arrivals struct {
-	mu    sync.Mutex
-	times []time.Time // guarded by mu
+	mu   sync.Mutex
+	seen []arrival // guarded by mu
+}
+
+type arrival struct {
+	partition int32
+	offset    int64
+	at        time.Time
 }
 
 // followEvents notes arrivals until the test ends.
@@ -37,11 +43,10 @@ func followEvents(t *testing.T, brokers string) *arrivals {
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			if fetches := client.PollFetches(ctx); fetches.NumRecords() > 0 {
-				a.mu.Lock()
-				a.times = append(a.times, time.Now())
-				a.mu.Unlock()
-			}
+			fetches, now := client.PollFetches(ctx), time.Now()
+			a.mu.Lock()
+			fetches.EachRecord(func(r *kgo.Record) { a.seen = append(a.seen, arrival{r.Partition, r.Offset, now}) })
+			a.mu.Unlock()
 		}
 	}()
 	t.Cleanup(func() {
@@ -52,19 +57,28 @@ func followEvents(t *testing.T, brokers string) *arrivals {
 	return a
 }
 
-// after waits for the first event that arrives after a time and returns how long after. It returns false if there is none
-// because all commands were decided before; over is closed when the last one has been written.
-func (a *arrivals) after(t *testing.T, began time.Time, over <-chan struct{}) (took time.Duration, ok bool) {
+// first returns when the first event at or beyond the given offsets arrived.
+func (a *arrivals) first(from map[int32]int64) (time.Time, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var first time.Time
+	for _, event := range slices.Backward(a.seen) {
+		if event.offset >= from[event.partition] {
+			first = event.at
+		}
+	}
+	return first, !first.IsZero()
+}
+
+// after waits for the first event beyond the given offsets and returns how long after a time it came. It returns false if
+// there is none because all commands were decided before; over is closed when the last one has been written.
+func (a *arrivals) after(t *testing.T, began time.Time, from map[int32]int64, over <-chan struct{}) (took time.Duration, ok bool) {
 	t.Helper()
 	var last time.Time
 	eventually(t, "an event arrives", func() bool {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		for _, at := range slices.Backward(a.times) {
-			if at.Before(began) {
-				break
-			}
-			took = at.Sub(began)
+		if at, found := a.first(from); found {
+			took, ok = at.Sub(began), true
+			return true
 		}
 		select {
 		case <-over:
@@ -73,9 +87,9 @@ func (a *arrivals) after(t *testing.T, began time.Time, over <-chan struct{}) (t
 			}
 		default:
 		}
-		return took > 0 || !last.IsZero() && time.Since(last) > 3*time.Second
+		return !last.IsZero() && time.Since(last) > 3*time.Second
 	})
-	return took, took > 0
+	return took, ok
 }
 
 // summary is the middle and the most of some times.
@@ -104,9 +118,10 @@ func TestProcessorKilled(t *testing.T) {
 		for range kills {
 			time.Sleep(time.Duration(50+moments.IntN(450)) * time.Millisecond)
 			processor.kill9()
+			decided := committedEvents(t, brokers)
 			began := time.Now()
 			processor.start()
-			if took, ok := events.after(t, began, done); ok {
+			if took, ok := events.after(t, began, decided, done); ok {
 				restarts = append(restarts, took)
 			}
 		}
@@ -117,6 +132,23 @@ func TestProcessorKilled(t *testing.T) {
 			t.Errorf("there are %d commands in the log, %d were acknowledged", found.commands, n)
 		}
 	})
+}
+
+// committedEvents returns how far the events are committed.
+func committedEvents(t *testing.T, brokers string) map[int32]int64 {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	ends, err := lastStable(ctx, client, calculator.Events.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ends
 }
 
 // Everything is killed at random moments, broker and all, while clients send commands and repeat them until they are
