@@ -78,6 +78,7 @@ var (
 	heading   = regexp.MustCompile(`(?m)^#+ (.+)$`)
 	fence     = regexp.MustCompile("(?s)```.*?```")
 	goFile    = regexp.MustCompile("`([A-Za-z0-9_./-]+\\.go)`")
+	goTest    = regexp.MustCompile("`(Test[A-Z][A-Za-z0-9]*)`")
 	notInSlug = regexp.MustCompile(`[^a-z0-9 _-]`)
 )
 
@@ -116,10 +117,18 @@ func hasHeading(text, anchor string) bool {
 	return false
 }
 
-// TestFilesAreThere looks for the Go files that documents name, by the end of their path.
+// TestFilesAreThere looks for the Go files that documents name, by the end of their path, and for the tests.
 func TestFilesAreThere(t *testing.T) {
 	known := map[string]bool{}
+	var tests strings.Builder
 	walk(t, func(name string) {
+		if strings.HasSuffix(name, "_test.go") {
+			code, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tests.Write(code)
+		}
 		for rest := name; strings.HasSuffix(name, ".go"); {
 			known[rest] = true
 			_, after, more := strings.Cut(rest, "/")
@@ -132,6 +141,11 @@ func TestFilesAreThere(t *testing.T) {
 	for name, text := range documents(t) {
 		for _, match := range goFile.FindAllStringSubmatch(text, -1) {
 			if !known[match[1]] {
+				t.Errorf("%s names %s, which is not there", name, match[1])
+			}
+		}
+		for _, match := range goTest.FindAllStringSubmatch(text, -1) {
+			if !strings.Contains(tests.String(), "\nfunc "+match[1]+"(") {
 				t.Errorf("%s names %s, which is not there", name, match[1])
 			}
 		}

@@ -27,6 +27,8 @@ var edges = []edge{
 	{"internal/graph", []string{"codecs", "internal/meta"}},
 	{"internal/task", []string{"codecs", "internal/graph", "internal/meta", "internal/store"}},
 	{"internal/commit", []string{"internal/graph", "internal/meta", "internal/store", "internal/task"}},
+	{"internal/restore", []string{"internal/commit", "internal/graph", "internal/meta", "internal/store", "internal/task"}},
+	{"internal/transact", []string{"internal/commit", "internal/graph", "internal/log"}},
 	{"internal/log", []string{"internal/partition"}},
 	{"internal/settings", []string{"codecs", "topology", "kafka", "processors", "views", "commands", "internal"}}, // cmd's
 	{"internal", []string{"codecs", "internal"}},
