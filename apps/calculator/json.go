@@ -6,35 +6,79 @@ import (
 	"github.com/tidemill/tidemill/codecs"
 )
 
-// The methods below are not needed: without them codecs.JSON takes the struct tags. They write and read the same bytes in a
-// third of the time, which counts where every record passes (json_test.go holds that they are the same).
+// The messages read and write their own JSON: what the struct tags say, several times as fast as reflection. A test holds
+// the two to be the same.
 
-// AppendJSON appends the command as codecs.JSON would.
-func (c *Command) AppendJSON(dst []byte) ([]byte, error) {
-	w := writer{dst: dst}
-	w.text(`{"id":`, c.ID)
-	w.text(`,"action":`, c.Action)
-	w.text(`,"data":{"value-id":`, c.Data.ValueID)
-	w.optional(`,"operation":`, c.Data.Operation)
-	w.number(`,"value":`, c.Data.Value)
-	w.integer(`},"timestamp":`, c.Timestamp)
-	return w.end(`}`)
+// AppendJSON implements codecs.JSONAppender.
+func (c Command) AppendJSON(dst []byte) ([]byte, error) {
+	dst, err := appendText(dst, `{"id":`, c.ID)
+	if err == nil {
+		dst, err = appendText(dst, `,"action":`, c.Action)
+	}
+	if err == nil {
+		dst, err = appendData(dst, c.Data.ValueID, c.Data.Operation, c.Data.Value)
+	}
+	return appendEnd(dst, c.Timestamp), err
 }
 
-// DecodeJSON reads a command as codecs.JSON would.
+// AppendJSON implements codecs.JSONAppender.
+func (e Event) AppendJSON(dst []byte) ([]byte, error) {
+	dst, err := appendText(dst, `{"id":`, e.ID)
+	if err == nil {
+		dst, err = appendText(dst, `,"parent-id":`, e.ParentID)
+	}
+	if err == nil {
+		dst, err = appendText(dst, `,"action":`, e.Action)
+	}
+	if err == nil {
+		dst, err = appendData(dst, e.Data.ValueID, e.Data.Operation, e.Data.Value)
+	}
+	if !e.Data.Result.IsZero() {
+		dst = e.Data.Result.append(append(dst, `,"result":`...))
+	}
+	return appendEnd(dst, e.Timestamp), err
+}
+
+// AppendJSON implements codecs.JSONAppender.
+func (v Value) AppendJSON(dst []byte) ([]byte, error) {
+	return append(v.Value.append(append(dst, `{"value":`...)), '}'), nil
+}
+
+func appendText(dst []byte, before, text string) ([]byte, error) {
+	return codecs.AppendJSONString(append(dst, before...), text)
+}
+
+// appendData appends the data of a command or event, without its closing brace.
+func appendData(dst []byte, id, operation string, value Number) ([]byte, error) {
+	dst, err := appendText(dst, `,"data":{"value-id":`, id)
+	if err == nil && operation != "" {
+		dst, err = appendText(dst, `,"operation":`, operation)
+	}
+	return value.append(append(dst, `,"value":`...)), err
+}
+
+// appendEnd closes the data and appends the timestamp.
+func appendEnd(dst []byte, timestamp int64) []byte {
+	dst = strconv.AppendInt(append(dst, `},"timestamp":`...), timestamp, 10)
+	return append(dst, '}')
+}
+
+// DecodeJSON implements codecs.JSONDecoder.
 func (c *Command) DecodeJSON(data []byte) error {
 	r := codecs.NewJSONReader(data)
 	r.BeginObject()
 	for r.NextMember() {
-		switch string(r.Name()) {
+		switch null := r.Null(); string(r.Name()) {
 		case "id":
-			c.ID = r.String()
+			readText(&r, null, &c.ID)
 		case "action":
-			c.Action = r.OneOf("CreateValue", "UpdateValue")
+			readText(&r, null, &c.Action, "CreateValue", "UpdateValue")
 		case "data":
-			c.Data.read(&r)
+			if !null {
+				readData(&r, &c.Data.ValueID, &c.Data.Operation, &c.Data.Value, nil)
+			}
 		case "timestamp":
-			c.Timestamp = r.Int64()
+			readInteger(&r, null, &c.Timestamp)
 		default:
 			r.Unknown()
 		}
@@ -42,90 +86,82 @@ func (c *Command) DecodeJSON(data []byte) error {
 	return r.End()
 }
 
-func (d *Request) read(r *codecs.JSONReader) {
+// DecodeJSON implements codecs.JSONDecoder.
+func (e *Event) DecodeJSON(data []byte) error {
+	r := codecs.NewJSONReader(data)
 	r.BeginObject()
 	for r.NextMember() {
-		switch string(r.Name()) {
-		case "value-id":
-			d.ValueID = r.String()
-		case "operation":
-			d.Operation = r.OneOf("ADD", "MULTIPLY")
-		case "value":
-			d.Value = readNumber(r)
+		switch null := r.Null(); string(r.Name()) {
+		case "id":
+			readText(&r, null, &e.ID)
+		case "parent-id":
+			readText(&r, null, &e.ParentID)
+		case "action":
+			readText(&r, null, &e.Action, "ValueCreated", "ValueUpdated")
+		case "data":
+			if !null {
+				readData(&r, &e.Data.ValueID, &e.Data.Operation, &e.Data.Value, &e.Data.Result)
+			}
+		case "timestamp":
+			readInteger(&r, null, &e.Timestamp)
 		default:
 			r.Unknown()
 		}
 	}
+	return r.End()
 }
 
-// AppendJSON appends the event as codecs.JSON would.
-func (e *Event) AppendJSON(dst []byte) ([]byte, error) {
-	w := writer{dst: dst}
-	w.text(`{"id":`, e.ID)
-	w.text(`,"parent-id":`, e.ParentID)
-	w.text(`,"action":`, e.Action)
-	w.text(`,"data":{"value-id":`, e.Data.ValueID)
-	w.optional(`,"operation":`, e.Data.Operation)
-	w.number(`,"value":`, e.Data.Value)
-	if !e.Data.Result.IsZero() {
-		w.number(`,"result":`, e.Data.Result)
-	}
-	w.integer(`},"timestamp":`, e.Timestamp)
-	return w.end(`}`)
-}
-
-// AppendJSON appends the value as codecs.JSON would.
-func (v *Value) AppendJSON(dst []byte) ([]byte, error) {
-	w := writer{dst: dst}
-	w.number(`{"value":`, v.Value)
-	return w.end(`}`)
-}
-
-// DecodeJSON reads a value as codecs.JSON would.
+// DecodeJSON implements codecs.JSONDecoder.
 func (v *Value) DecodeJSON(data []byte) error {
 	r := codecs.NewJSONReader(data)
 	r.BeginObject()
 	for r.NextMember() {
-		if string(r.Name()) != "value" {
+		if null := r.Null(); string(r.Name()) == "value" {
+			readNumber(&r, null, &v.Value)
+		} else {
 			r.Unknown()
-			continue
 		}
-		v.Value = readNumber(&r)
 	}
 	return r.End()
 }
 
-func readNumber(r *codecs.JSONReader) Number {
-	if r.Null() {
-		return Number{}
-	}
-	return NumberOf(r.Float64())
-}
-
-// writer appends members and keeps the first error.
-type writer struct {
-	dst []byte
-	err error
-}
-
-func (w *writer) text(name, value string) {
-	if w.err == nil {
-		w.dst, w.err = codecs.AppendJSONString(append(w.dst, name...), value)
-	}
-}
-
-func (w *writer) optional(name, value string) {
-	if value != "" {
-		w.text(name, value)
+// readData reads the data of a command, or of an event, which may have a result.
+func readData(r *codecs.JSONReader, id, operation *string, value, result *Number) {
+	r.BeginObject()
+	for r.NextMember() {
+		switch null := r.Null(); string(r.Name()) {
+		case "value-id":
+			readText(r, null, id)
+		case "operation":
+			readText(r, null, operation, "ADD", "MULTIPLY")
+		case "value":
+			readNumber(r, null, value)
+		case "result":
+			if result == nil {
+				r.Unknown()
+				continue
+			}
+			readNumber(r, null, result)
+		default:
+			r.Unknown()
+		}
 	}
 }
 
-func (w *writer) number(name string, value Number) {
-	w.dst = value.append(append(w.dst, name...))
+func readText(r *codecs.JSONReader, null bool, text *string, known ...string) {
+	if !null {
+		*text = r.OneOf(known...)
+	}
 }
 
-func (w *writer) integer(name string, value int64) {
-	w.dst = strconv.AppendInt(append(w.dst, name...), value, 10)
+func readInteger(r *codecs.JSONReader, null bool, number *int64) {
+	if !null {
+		*number = r.Int64()
+	}
 }
 
-func (w *writer) end(text string) ([]byte, error) { return append(w.dst, text...), w.err }
+func readNumber(r *codecs.JSONReader, null bool, number *Number) {
+	if !null {
+		*number = NumberOf(r.Float64())
+	}
+}

@@ -54,17 +54,20 @@ func exitCode(err error) int {
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
-	for code, sentinels := range map[int][]error{
-		exitUsage:       {settings.ErrInvalid, processors.ErrConfig},
-		exitUnreachable: {kafka.ErrUnreachable, kafka.ErrUnauthorized},
-		exitRefused: {
+	for _, class := range []struct {
+		code      int
+		sentinels []error
+	}{
+		{exitUsage, []error{settings.ErrInvalid, processors.ErrConfig}},
+		{exitRefused, []error{
 			errRefused, broker.ErrLocked, processors.ErrStateInUse, processors.ErrInstanceInUse, processors.ErrTopicRecreated,
 			kafka.ErrPartitionMismatch, kafka.ErrTopicConfig,
-		},
+		}},
+		{exitUnreachable, []error{kafka.ErrUnreachable, kafka.ErrUnauthorized}},
 	} {
-		for _, sentinel := range sentinels {
+		for _, sentinel := range class.sentinels {
 			if errors.Is(err, sentinel) {
-				return code
+				return class.code
 			}
 		}
 	}
