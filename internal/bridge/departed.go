@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/tidemill/tidemill/internal/log"
@@ -15,6 +16,9 @@ func (p *Processor) endDeparted(ctx context.Context) error {
 	}
 	group := p.config.SubTopology.Group
 	open, err := p.admin.OpenTransactions(ctx, group+restore.IDSeparator)
+	if errors.Is(err, log.ErrBrokerTooOld) {
+		return nil // before Kafka 3.0 they end by their time-out, no longer than the session's
+	}
 	if err != nil || len(open) == 0 {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidemill/tidemill/internal/commit"
 	"github.com/tidemill/tidemill/internal/graph"
+	"github.com/tidemill/tidemill/internal/log"
 	"github.com/tidemill/tidemill/internal/store"
 )
 
@@ -92,7 +93,7 @@ func (g *group) session(ctx context.Context, topics []string, handler sarama.Con
 func fatal(err error) bool {
 	for _, sentinel := range []error{
 		ErrNoCommittedOffset, ErrForeignOffset, ErrOffsetOutOfRange, ErrInstanceInUse, ErrTopicRecreated,
-		commit.ErrInstanceFenced, graph.ErrRecord, kerr.MessageTooLarge,
+		commit.ErrInstanceFenced, graph.ErrRecord, kerr.MessageTooLarge, log.ErrBrokerTooOld,
 		store.ErrDiskFull, store.ErrLocked, store.ErrNewerFormat, store.ErrNotStore,
 	} {
 		if errors.Is(err, sentinel) {

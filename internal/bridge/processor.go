@@ -76,7 +76,7 @@ type Processor struct {
 	producers []commit.Producer
 	closers   []func()
 	batches   *batches
-	// producerOptions are added to the transactional producers'; tests inject faults by them.
+	// producerOptions are added to the producers'; tests inject faults by them.
 	producerOptions []kgo.Opt
 
 	// The fields below belong to the goroutine that runs sessions, one after another.
@@ -143,10 +143,13 @@ func (p *Processor) prepare(ctx context.Context) error {
 		p.topicIDs[spec.Changelog] = topic.ID
 	}
 	var err error
-	if p.client, err = log.NewProducer(p.config.Log); err != nil {
+	if p.client, err = log.NewProducer(p.config.Log, p.producerOptions...); err != nil {
 		return err
 	}
 	p.closers = append(p.closers, p.client.Close)
+	if err := p.checkBroker(ctx); err != nil {
+		return err
+	}
 	if p.config.Guarantee == AtLeastOnce {
 		p.producers = []commit.Producer{&idempotent{client: p.client}}
 		return nil
