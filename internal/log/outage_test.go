@@ -21,7 +21,8 @@ func TestBrokerStandsStill(t *testing.T) {
 		c.RequestTimeout = time.Second
 		p := must(log.NewTxnProducer(c, b.Name(t), 2*time.Second))(t)
 		defer p.Close()
-		ok(t, p.Init(t.Context()))
+		// A broker that has just started may still be loading its coordinator for longer than the short time-out.
+		eventually(t, "the transaction coordinator", func() bool { return p.Init(t.Context()) == nil })
 		ok(t, p.Begin())
 		ok(t, p.Produce(&kgo.Record{Topic: topic, Value: []byte("early")}))
 		ok(t, p.Flush(t.Context()))
@@ -65,7 +66,8 @@ func TestBrokerIsKilledDuringCommits(t *testing.T) {
 		c.RequestTimeout = 2 * time.Second
 		p := must(log.NewTxnProducer(c, b.Name(t), 10*time.Second))(t)
 		defer p.Close()
-		ok(t, p.Init(t.Context()))
+		// A broker that has just started may still be loading its coordinator for longer than the short time-out.
+		eventually(t, "the transaction coordinator", func() bool { return p.Init(t.Context()) == nil })
 		a := must(log.NewAdmin(c))(t)
 		defer a.Close()
 		m := log.Member{Group: group, Generation: -1}
