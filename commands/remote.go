@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/tidemill/tidemill/commands/auth"
 	"github.com/tidemill/tidemill/commands/internal/prefer"
 	"github.com/tidemill/tidemill/commands/outcome"
 )
@@ -62,6 +63,7 @@ func (p *RemotePositions) ask(ctx context.Context, position outcome.Position) (b
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", ErrRemote, err)
 	}
+	auth.Attach(ctx, request)
 	request.Header.Set(TokenHeader, position.String())
 	if deadline, ok := ctx.Deadline(); ok {
 		request.Header.Set("Prefer", "wait="+prefer.Seconds(max(time.Until(deadline).Round(time.Millisecond), time.Millisecond)))

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/codecs"
+	"github.com/tidemill/tidemill/commands/auth"
 	"github.com/tidemill/tidemill/commands/internal/prefer"
 	"github.com/tidemill/tidemill/commands/outcome"
 	"github.com/tidemill/tidemill/internal/meta"
@@ -219,7 +220,7 @@ func (x *exchange[K, C]) conflicts() bool {
 	if !ok {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(x.r.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(auth.Forward(x.r), time.Second)
 	defer cancel()
 	first, found, err := known.Fingerprint(ctx, x.request.command)
 	// On an error the processor finds out: it compares fingerprints too.
@@ -276,7 +277,7 @@ func (x *exchange[K, C]) answer(position outcome.Position) {
 	command := outcome.Command{ID: x.request.command, Position: position, Retry: x.keyed}
 	found, shown := outcome.Outcome{ID: command.ID, Status: outcome.Pending, Token: position.String()}, false
 	if wait > 0 {
-		ctx, cancel := context.WithTimeout(x.r.Context(), wait)
+		ctx, cancel := context.WithTimeout(auth.Forward(x.r), wait)
 		found, shown = x.c.waitFor(ctx, command)
 		cancel()
 		x.c.metrics.outcomes.WithLabelValues(string(found.Status)).Inc()

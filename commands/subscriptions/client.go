@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/commands"
+	"github.com/tidemill/tidemill/commands/auth"
 	"github.com/tidemill/tidemill/commands/internal/prefer"
 	"github.com/tidemill/tidemill/commands/outcome"
 )
@@ -68,6 +69,7 @@ func (c *Client) ask(ctx context.Context, command outcome.Command) (outcome.Outc
 	if err != nil {
 		return found, fmt.Errorf("%w: %w", commands.ErrRemote, err)
 	}
+	auth.Attach(ctx, request)
 	wait := time.Second
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = max(time.Until(deadline).Round(time.Millisecond), time.Millisecond)

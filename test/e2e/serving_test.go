@@ -73,15 +73,7 @@ func TestAuthorization(t *testing.T) {
 	}
 	up := launch(t, "up", "up", "--broker-addr", "127.0.0.1:0", "--data", dataDir(t), "--auth-key-file", key, "--auth-issuer", "us")
 	up.awaitReady()
-	token := func(scope string) string {
-		signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-			"sub": "ann", "iss": "us", "scope": scope, "exp": time.Now().Add(time.Hour).Unix(),
-		}).SignedString([]byte(secret))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return "Bearer " + signed
-	}
+	token := tokens(t, secret)
 	for _, c := range []struct {
 		method, path, token string
 		status              int
@@ -101,6 +93,46 @@ func TestAuthorization(t *testing.T) {
 	}
 	if !strings.Contains(up.output.String(), "bearer tokens") {
 		t.Errorf("up does not say that authorization is on:\n%s", up.output)
+	}
+}
+
+// tokens returns what signs tokens with a scope.
+func tokens(t *testing.T, secret string) func(scope string) string {
+	return func(scope string) string {
+		t.Helper()
+		signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+			"sub": "ann", "iss": "us", "scope": scope, "exp": time.Now().Add(time.Hour).Unix(),
+		}).SignedString([]byte(secret))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "Bearer " + signed
+	}
+}
+
+// In processes of their own, view and subscriptions are asked with the client's token.
+func TestAuthorizationOverProcesses(t *testing.T) {
+	secret := strings.Repeat("secret", 8)
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte(secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	brokers, _ := launchBroker(t)
+	processor := launchProcessor(t, brokers, "processor")
+	processor.awaitReady()
+	guarded := func(part, name string, flags ...string) *process {
+		p := launch(t, part, name, append(flags, "--brokers", brokers, "--data", dataDir(t), "--auth-key-file", key, "--auth-issuer", "us")...)
+		p.awaitReady()
+		return p
+	}
+	view, subscriptions := guarded("calculator view", "view"), guarded("calculator subscriptions", "subscriptions")
+	commander := guarded("calculator commander", "commander", "--calculator-view-url", view.url, "--calculator-subscriptions-url", subscriptions.url)
+	token := tokens(t, secret)
+	if got := must(t, http.MethodPost, commander.url+"/values", `{"value": 3}`, "Authorization", token("calculator:read calculator:write")); got.status != http.StatusCreated {
+		t.Errorf("who may read and write got %d, %s; want 201", got.status, got.body)
+	}
+	if got := must(t, http.MethodPost, commander.url+"/values", `{"value": 3}`, "Authorization", token("calculator:write")); got.status != http.StatusAccepted {
+		t.Errorf("who may only write got %d, %s; want 202", got.status, got.body)
 	}
 }
 
