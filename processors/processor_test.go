@@ -47,7 +47,7 @@ func sums(t testing.TB, app string) *topology.Topology {
 
 func config(t testing.TB, b kafkatest.Broker) processors.Config {
 	return processors.Config{
-		Kafka: kafka.Config{Brokers: b.Brokers()}, StateDir: t.TempDir(), CreateTopics: true, InstanceID: "one",
+		Kafka: kafka.Config{Brokers: b.Brokers()}, StateDir: t.TempDir(), CreateTopics: true, InstanceID: "one", HeartbeatInterval: 200 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 }

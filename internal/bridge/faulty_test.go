@@ -19,6 +19,7 @@ var errCut = errors.New("the connection is cut")
 type faulty struct {
 	key      kmsg.Key
 	lose     loss
+	delay    time.Duration // of the answer, where nothing is lost
 	mu       sync.Mutex
 	armed    bool
 	cuts     int
@@ -33,6 +34,7 @@ type loss int
 const (
 	loseAnswer loss = iota
 	loseRequest
+	loseNothing
 )
 
 func (f *faulty) arm(armed bool) {
@@ -98,6 +100,9 @@ func (c *faultyConn) Read(into []byte) (int, error) {
 		key := c.waiting[id]
 		delete(c.waiting, id)
 		c.mu.Unlock()
+		if c.faulty.lose == loseNothing && kmsg.Key(key) == c.faulty.key {
+			time.Sleep(c.faulty.delay)
+		}
 		if c.faulty.strikes(key, loseAnswer) {
 			_ = c.Conn.Close()
 			return 0, errCut

@@ -31,7 +31,7 @@ func (g *group) Consume(ctx context.Context, topics []string, handler sarama.Con
 		err := g.session(ctx, topics, handler)
 		if ctx.Err() != nil && !fatal(err) {
 			p.config.Observer.SessionEnded(nil)
-			if err != nil {
+			if err != nil && !errors.Is(err, context.Canceled) {
 				p.logger.Warn("the last session did not end well; what it had not committed will be processed again", "error", err)
 			}
 			return nil

@@ -81,3 +81,10 @@ func (f *faulty) initialised() bool {
 	}
 	return false
 }
+
+// awaits tells whether a request of a kind has no answer yet.
+func (f *faulty) awaits(key kmsg.Key) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.open[int16(key)] > 0
+}

@@ -118,11 +118,33 @@ func (p *Processor) run(ctx context.Context) error {
 	if err := p.prepare(ctx); err != nil {
 		return err
 	}
-	processor, err := p.goka()
+	dialer := newConnections(p.config.Log.WithDefaults().DialTimeout)
+	processor, err := p.goka(dialer)
 	if err != nil {
 		return err
 	}
+	var cutting sync.WaitGroup
+	defer cutting.Wait()
+	ended := make(chan struct{})
+	defer close(ended)
+	cutting.Go(func() { cutLate(ctx, ended, dialer) })
 	return processor.Run(ctx)
+}
+
+// cutLate cuts the group's connections when stopping takes longer than the last commit may.
+func cutLate(ctx context.Context, ended <-chan struct{}, dialer *connections) {
+	select {
+	case <-ended:
+		return
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(stopTimeout + time.Second/2)
+	defer late.Stop()
+	select {
+	case <-ended:
+	case <-late.C:
+		dialer.cut()
+	}
 }
 
 // prepare looks at the topics and takes over the transactional ids, before the group is joined (rule 1).
@@ -170,12 +192,12 @@ func (p *Processor) prepare(ctx context.Context) error {
 }
 
 // goka builds the processor round our seams.
-func (p *Processor) goka() (*goka.Processor, error) {
+func (p *Processor) goka(dialer *connections) (*goka.Processor, error) {
 	var edges []goka.Edge
 	for _, topic := range p.config.SubTopology.SourceTopics() {
 		edges = append(edges, goka.Input(goka.Stream(topic), p.batches, p.process))
 	}
-	config, err := saramaConfig(p.config.Log.WithDefaults(), p.config.InstanceID, p.config.Timeouts)
+	config, err := saramaConfig(p.config.Log.WithDefaults(), p.config.InstanceID, p.config.Timeouts, dialer)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +35,7 @@ type counting struct {
 	config  bridge.ProcessorConfig
 	options []kgo.Opt // of the transactional producers
 	sent    int64     // records produced
+	steps   atomic.Int64
 	watch   *watch
 }
 
@@ -63,6 +65,7 @@ func (c *counting) changelog() string { return c.app + "-counts-changelog" }
 func (c *counting) start(*graph.Context) (graph.Entry, error) {
 	return func(ctx *graph.Context, key, _ []byte) error {
 		state := ctx.State("counts")
+		c.steps.Add(1)
 		value, _, err := state.Get(key)
 		if err != nil {
 			return err

@@ -150,6 +150,62 @@ func TestRule01Departed(t *testing.T) {
 	})
 }
 
+// TestRule02Rebalances: instances come and go under load. Each session ends with what it had stepped, and forgets the rest.
+func TestRule02Rebalances(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
+		c := newCounting(t, b, 4)
+		stop := c.run()
+		for range 3 {
+			c.produce(500)
+			own := c.config
+			c.config.Dir, c.config.InstanceID = t.TempDir(), "two"
+			stopTwo := c.run()
+			c.produce(500)
+			stopTwo()
+			c.produce(500)
+			if err := c.admin().RemoveStaticMember(t.Context(), c.sub.Group, "two"); err != nil {
+				t.Fatal(err)
+			}
+			c.config = own
+		}
+		c.counted()
+		stop()
+		if failures := c.watch.failed(); len(failures) > 0 {
+			t.Errorf("transactions failed, though each session could end in peace: %v", failures)
+		}
+	})
+}
+
+// TestRule03Overlap: while the answer to one transaction's end is awaited, the next is worked on and nothing of it is sent.
+func TestRule03Overlap(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
+		c, f := newCounting(t, b, 1), &faulty{key: kmsg.EndTxn, lose: loseNothing, delay: 100 * time.Millisecond}
+		c.options = []kgo.Opt{kgo.Dialer(f.dial)}
+		stop := c.run()
+		overlapped := false
+		for range 10 {
+			c.produce(20)
+			before := c.steps.Load()
+			c.await("an end is awaited", func() bool { return f.awaits(kmsg.EndTxn) })
+			c.produce(20)
+			c.await("more is stepped", func() bool { return c.steps.Load() > before })
+			overlapped = overlapped || f.awaits(kmsg.EndTxn)
+		}
+		c.counted()
+		stop()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, key := range []kmsg.Key{kmsg.Produce, kmsg.TxnOffsetCommit, kmsg.AddOffsetsToTxn, kmsg.EndTxn} {
+			if f.beside[[2]int16{int16(key), int16(kmsg.EndTxn)}] {
+				t.Errorf("a %s was sent before the outcome of the last transaction was known", key.Name())
+			}
+		}
+		if !overlapped {
+			t.Error("nothing was stepped while a transaction was committed")
+		}
+	})
+}
+
 // TestRule05NoOutput: topologies that write nothing commit their offsets all the same.
 func TestRule05NoOutput(t *testing.T) {
 	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {

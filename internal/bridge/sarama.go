@@ -26,7 +26,7 @@ type Timeouts struct {
 var saramaVersion = sarama.V3_6_0_0
 
 // saramaConfig sets everything that matters here explicitly: sarama's and goka's defaults lose data or time (docs/adr/0002).
-func saramaConfig(config log.Config, instanceID string, timeouts Timeouts) (*sarama.Config, error) {
+func saramaConfig(config log.Config, instanceID string, timeouts Timeouts, dialer *connections) (*sarama.Config, error) {
 	c := sarama.NewConfig()
 	c.ClientID = config.ClientID
 	c.Version = saramaVersion
@@ -57,6 +57,7 @@ func saramaConfig(config log.Config, instanceID string, timeouts Timeouts) (*sar
 	c.Metadata.AllowAutoTopicCreation = false
 
 	c.Net.DialTimeout = config.DialTimeout
+	c.Net.Proxy.Enable, c.Net.Proxy.Dialer = true, dialer
 	c.Net.ReadTimeout = config.RequestTimeout + timeouts.Rebalance // JoinGroup is answered at the end of a rebalance
 	c.Net.WriteTimeout = config.RequestTimeout
 	if err := saramaSecurity(c, config); err != nil {

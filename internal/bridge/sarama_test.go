@@ -14,7 +14,7 @@ import (
 func TestSaramaConfig(t *testing.T) {
 	timeouts := Timeouts{Session: 7 * time.Second, Heartbeat: 500 * time.Millisecond, Rebalance: 20 * time.Second}
 	config := log.Config{Brokers: []string{"localhost:9092"}, ClientID: "me"}.WithDefaults()
-	c, err := saramaConfig(config, "one", timeouts)
+	c, err := saramaConfig(config, "one", timeouts, newConnections(time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestSaramaSecurity(t *testing.T) {
 			Brokers: []string{"localhost:9092"}, TLS: log.TLS{Enabled: true, ServerName: "kafka"},
 			SASL: log.SASL{Mechanism: mechanism, User: "u", Password: "p"},
 		}.WithDefaults()
-		c, err := saramaConfig(config, "one", Timeouts{Session: 3 * time.Second, Heartbeat: time.Second, Rebalance: 3 * time.Second})
+		c, err := saramaConfig(config, "one", Timeouts{Session: 3 * time.Second, Heartbeat: time.Second, Rebalance: 3 * time.Second}, newConnections(time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +69,7 @@ func TestSaramaSecurity(t *testing.T) {
 		}
 	}
 	config := log.Config{Brokers: []string{"localhost:9092"}, TLS: log.TLS{Enabled: true, CAFile: "/nowhere/ca.pem"}}
-	if _, err := saramaConfig(config, "one", Timeouts{Session: 3 * time.Second, Heartbeat: time.Second, Rebalance: 3 * time.Second}); err == nil {
+	if _, err := saramaConfig(config, "one", Timeouts{Session: 3 * time.Second, Heartbeat: time.Second, Rebalance: 3 * time.Second}, newConnections(time.Second)); err == nil {
 		t.Error("a certificate authority that is not there was accepted")
 	}
 }

@@ -109,7 +109,7 @@ func classify(err error) error {
 	if strings.Contains(text, "broker is too old") || strings.Contains(text, "request key is unknown") {
 		return ErrBrokerTooOld
 	}
-	if strings.Contains(text, "tls: ") || strings.Contains(text, "x509: ") {
+	if strings.Contains(text, "tls: ") || strings.Contains(text, "x509: ") || strings.Contains(text, "tls alert") {
 		return ErrUnauthorized
 	}
 	if _, ok := errors.AsType[*kerr.Error](err); ok {
