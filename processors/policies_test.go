@@ -215,6 +215,45 @@ func TestPoisonDuringRebalances(t *testing.T) {
 	})
 }
 
+// TestTooLarge: what the log would refuse does not hold its partition up. An outcome that is too large makes a dead letter, and
+// so does a record that leaves no room for what a dead letter says; then that names where the bytes are.
+func TestTooLarge(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
+		app, c := b.Name(t), config(t, b)
+		p, err := processors.New(mustLedger(t, app), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := run(t, p)
+		w := newWorkload(app, 1, 3)
+		b.Produce(t, w.add(20)...)
+		b.Produce(t, &kgo.Record{Topic: app + "-commands", Key: []byte("account-0"), Value: fmt.Appendf(nil, `{"id":"%s","add":1}`, strings.Repeat("x", 600_000))})
+		b.Produce(t, w.add(20)...)
+		b.Produce(t, &kgo.Record{Topic: app + "-commands", Key: []byte("account-0"), Value: bytes.Repeat([]byte("y"), 999_800)})
+		b.Produce(t, w.add(20)...)
+		w.await(t, b, 30*time.Second)
+		stop()
+		letters := b.ReadAll(t, app+"-dead-letters", true)
+		if len(letters) != 2 {
+			t.Fatalf("%d dead letters, want 2", len(letters))
+		}
+		for i, want := range []struct {
+			size int
+			text string
+		}{{600_017, "too large"}, {0, "999800 bytes are too many"}} {
+			text := ""
+			for _, header := range letters[i].Headers {
+				if header.Key == meta.DeadError {
+					text = string(header.Value)
+				}
+			}
+			if len(letters[i].Value) != want.size || !strings.Contains(text, want.text) {
+				t.Errorf("dead letter %d has %d bytes and says %q; want %d and %q", i, len(letters[i].Value), text, want.size, want.text)
+			}
+		}
+	})
+}
+
 // TestConfigReportsEverything that is wrong, at once.
 func TestConfigReportsEverything(t *testing.T) {
 	_, err := processors.New(mustLedger(t, "ledger"), processors.Config{

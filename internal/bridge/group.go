@@ -29,9 +29,12 @@ func (g *group) Consume(ctx context.Context, topics []string, handler sarama.Con
 	for {
 		began := time.Now()
 		err := g.session(ctx, topics, handler)
+		if errors.Is(err, context.Canceled) && !fatal(err) {
+			err = nil // the next generation has begun, or we are to stop, while the tasks were restored
+		}
 		if ctx.Err() != nil && !fatal(err) {
 			p.config.Observer.SessionEnded(nil)
-			if err != nil && !errors.Is(err, context.Canceled) {
+			if err != nil {
 				p.logger.Warn("the last session did not end well; what it had not committed will be processed again", "error", err)
 			}
 			return nil
@@ -93,7 +96,7 @@ func (g *group) session(ctx context.Context, topics []string, handler sarama.Con
 func fatal(err error) bool {
 	for _, sentinel := range []error{
 		ErrNoCommittedOffset, ErrForeignOffset, ErrOffsetOutOfRange, ErrInstanceInUse, ErrTopicRecreated,
-		commit.ErrInstanceFenced, graph.ErrRecord, kerr.MessageTooLarge, log.ErrBrokerTooOld,
+		commit.ErrInstanceFenced, graph.ErrRecord, kerr.MessageTooLarge, log.ErrBrokerTooOld, log.ErrPartitionMismatch,
 		store.ErrDiskFull, store.ErrLocked, store.ErrNewerFormat, store.ErrNotStore,
 	} {
 		if errors.Is(err, sentinel) {

@@ -197,7 +197,7 @@ func (p *Processor) goka(dialer *connections) (*goka.Processor, error) {
 	for _, topic := range p.config.SubTopology.SourceTopics() {
 		edges = append(edges, goka.Input(goka.Stream(topic), p.batches, p.process))
 	}
-	config, err := saramaConfig(p.config.Log.WithDefaults(), p.config.InstanceID, p.config.Timeouts, dialer)
+	config, err := saramaConfig(p.config.Log.WithDefaults(), p.config.InstanceID, p.config.Timeouts, dialer, p.logger)
 	if err != nil {
 		return nil, err
 	}

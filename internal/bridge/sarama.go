@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -26,7 +27,7 @@ type Timeouts struct {
 var saramaVersion = sarama.V3_6_0_0
 
 // saramaConfig sets everything that matters here explicitly: sarama's and goka's defaults lose data or time (docs/adr/0002).
-func saramaConfig(config log.Config, instanceID string, timeouts Timeouts, dialer *connections) (*sarama.Config, error) {
+func saramaConfig(config log.Config, instanceID string, timeouts Timeouts, dialer *connections, logger *slog.Logger) (*sarama.Config, error) {
 	c := sarama.NewConfig()
 	c.ClientID = config.ClientID
 	c.Version = saramaVersion
@@ -41,7 +42,7 @@ func saramaConfig(config log.Config, instanceID string, timeouts Timeouts, diale
 	c.Consumer.Group.Session.Timeout = timeouts.Session
 	c.Consumer.Group.Heartbeat.Interval = timeouts.Heartbeat
 	c.Consumer.Group.Rebalance.Timeout = timeouts.Rebalance
-	c.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{goka.StrictCopartitioningStrategy}
+	c.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{coPartitioned{goka.CopartitioningStrategy, logger}}
 	c.Consumer.Group.Rebalance.Retry.Max = 20
 	c.Consumer.Group.Rebalance.Retry.Backoff = 50 * time.Millisecond
 	c.Consumer.Return.Errors = true

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"log/slog"
 	"testing"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 func TestSaramaConfig(t *testing.T) {
 	timeouts := Timeouts{Session: 7 * time.Second, Heartbeat: 500 * time.Millisecond, Rebalance: 20 * time.Second}
 	config := log.Config{Brokers: []string{"localhost:9092"}, ClientID: "me"}.WithDefaults()
-	c, err := saramaConfig(config, "one", timeouts, newConnections(time.Second))
+	c, err := saramaConfig(config, "one", timeouts, newConnections(time.Second), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +32,7 @@ func TestSaramaConfig(t *testing.T) {
 		"rejoining takes no 2 s":                                             c.Consumer.Group.Rebalance.Retry.Backoff <= 100*time.Millisecond && c.Consumer.Group.Rebalance.Retry.Max >= 10,
 		"fetching again takes no 2 s":                                        c.Consumer.Retry.Backoff <= 100*time.Millisecond,
 		"it fetches again for ever":                                          c.Consumer.Retry.Max == 0,
-		"topics are co-partitioned":                                          len(c.Consumer.Group.Rebalance.GroupStrategies) == 1 && c.Consumer.Group.Rebalance.GroupStrategies[0] == goka.StrictCopartitioningStrategy,
+		"topics are co-partitioned":                                          len(c.Consumer.Group.Rebalance.GroupStrategies) == 1 && c.Consumer.Group.Rebalance.GroupStrategies[0].Name() == goka.CopartitioningStrategy.Name(),
 		"errors are returned":                                                c.Consumer.Return.Errors,
 		"no topic comes into being by being asked for":                       !c.Metadata.AllowAutoTopicCreation,
 		"undecided offsets are waited for":                                   time.Duration(c.Metadata.Retry.Max)*c.Metadata.Retry.Backoff >= 200*time.Millisecond,
@@ -54,7 +55,7 @@ func TestSaramaSecurity(t *testing.T) {
 			Brokers: []string{"localhost:9092"}, TLS: log.TLS{Enabled: true, ServerName: "kafka"},
 			SASL: log.SASL{Mechanism: mechanism, User: "u", Password: "p"},
 		}.WithDefaults()
-		c, err := saramaConfig(config, "one", Timeouts{Session: 3 * time.Second, Heartbeat: time.Second, Rebalance: 3 * time.Second}, newConnections(time.Second))
+		c, err := saramaConfig(config, "one", Timeouts{Session: 3 * time.Second, Heartbeat: time.Second, Rebalance: 3 * time.Second}, newConnections(time.Second), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +70,7 @@ func TestSaramaSecurity(t *testing.T) {
 		}
 	}
 	config := log.Config{Brokers: []string{"localhost:9092"}, TLS: log.TLS{Enabled: true, CAFile: "/nowhere/ca.pem"}}
-	if _, err := saramaConfig(config, "one", Timeouts{Session: 3 * time.Second, Heartbeat: time.Second, Rebalance: 3 * time.Second}, newConnections(time.Second)); err == nil {
+	if _, err := saramaConfig(config, "one", Timeouts{Session: 3 * time.Second, Heartbeat: time.Second, Rebalance: 3 * time.Second}, newConnections(time.Second), slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a certificate authority that is not there was accepted")
 	}
 }

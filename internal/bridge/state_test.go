@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -248,4 +249,63 @@ func (c *counting) atLeastOnce() {
 			last[string(record.Key)] = n
 		}
 	}
+}
+
+// TestInstancesOfTwoVersions: while one instance does not know a topic yet, both go on; when it is replaced, everything is
+// read.
+func TestInstancesOfTwoVersions(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
+		c := newCounting(t, b, 4)
+		other := c.app + "-other"
+		b.CreateTopic(t, other, 4, nil)
+		stopOld := c.run()
+		older := c.config
+		newer := *c.sub
+		newer.Sources = append(slices.Clone(c.sub.Sources), &graph.Node{Name: "from other", Kind: graph.Source, Topic: &graph.Topic{Name: other}, Start: c.start})
+		c.config.SubTopology, c.config.Dir, c.config.InstanceID = &newer, t.TempDir(), "two"
+		stopNew := c.run()
+		c.produce(100)
+		for range 100 {
+			b.Produce(t, &kgo.Record{Topic: other, Key: fmt.Appendf(nil, "key-%d", c.sent%7), Value: []byte("x")})
+			c.sent++
+		}
+		stopOld()
+		if err := c.admin().RemoveStaticMember(t.Context(), c.sub.Group, older.InstanceID); err != nil {
+			t.Fatal(err)
+		}
+		c.counted()
+		stopNew()
+	})
+}
+
+// TestRefusesMorePartitions: partitions that are added while the processor runs end it, since keys have moved.
+func TestRefusesMorePartitions(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
+		c := newCounting(t, b, 2)
+		c.run()()
+		r := c.launch()
+		c.await("the tasks run", func() bool { return c.watch.sessions() > 1 })
+		topic := kmsg.NewCreatePartitionsRequestTopic()
+		topic.Topic, topic.Count = c.app+"-in", 3
+		req := kmsg.NewPtrCreatePartitionsRequest()
+		req.TimeoutMillis = 10_000
+		req.Topics = append(req.Topics, topic)
+		if _, err := req.RequestWith(t.Context(), b.Client(t)); err != nil {
+			t.Fatal(err)
+		}
+		// sarama notices within a minute; another instance's coming makes it look at once.
+		other := c.config
+		other.Dir, other.InstanceID = t.TempDir(), "two"
+		c.config = other
+		c.launch()
+		select {
+		case err := <-r.done:
+			if !errors.Is(err, log.ErrPartitionMismatch) {
+				t.Errorf("the processor ended with %v, want ErrPartitionMismatch", err)
+			}
+			r.done <- nil
+		case <-time.After(patience):
+			t.Error("the processor goes on")
+		}
+	})
 }

@@ -57,6 +57,9 @@ type Config struct {
 	// Sequence and StreamTime of the last commit, from the committed offset's metadata.
 	Sequence   uint64
 	StreamTime int64
+	// MaxRecordBytes is how large a record may be that the task writes; 0 is no bound. A record that would follow from an
+	// input but is larger makes the input one that cannot be processed.
+	MaxRecordBytes int
 	// OnRecordError, if set, is told of each record that could not be processed.
 	OnRecordError func(Record, *graph.RecordError)
 }
@@ -126,6 +129,9 @@ func (t *Task) Step(record Record) error {
 	err := t.call(func() error { return entry(t.ctx, record.Key, record.Value) })
 	if err == nil {
 		err = t.punctuate(false, t.ctx.StreamTime)
+	}
+	if err == nil {
+		err = t.checkSizes(mark)
 	}
 	t.counters.Records++
 	if err != nil {
@@ -198,7 +204,7 @@ func (t *Task) failed(record Record, err error) error {
 	case Skip:
 		return nil
 	}
-	t.upper.Outputs = append(t.upper.Outputs, deadLetter(t.config.SubTopology.Application, record, recordError))
+	t.upper.Outputs = append(t.upper.Outputs, deadLetter(t.config.SubTopology.Application, record, recordError, t.config.MaxRecordBytes))
 	return nil
 }
 
