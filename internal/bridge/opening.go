@@ -10,11 +10,8 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/tidemill/tidemill/internal/commit"
-	"github.com/tidemill/tidemill/internal/log"
-	"github.com/tidemill/tidemill/internal/meta"
 	"github.com/tidemill/tidemill/internal/restore"
 	"github.com/tidemill/tidemill/internal/task"
-	"github.com/tidemill/tidemill/internal/transact"
 )
 
 // open begins a session: departed instances' transactions are ended, the committed offsets read, the tasks restored.
@@ -35,23 +32,24 @@ func (p *Processor) open(session sarama.ConsumerGroupSession) error {
 	}
 	assigned := assignedPartitions(session)
 	restoring := p.restoring()
-	starts, ends, err := changelogs{processor: p}.Bounds(ctx, topics)
+	source := changelogs{processor: p, offsets: offsets, member: member}
+	starts, ends, err := source.Bounds(ctx, topics)
 	if err != nil {
 		return err
 	}
 	next, err := restore.Inputs(restoring, topics, assigned, stored, starts, ends)
 	if err != nil {
-		return err
+		return restore.Final(ctx, offsets, member, err)
 	}
 	standings := map[int32]restore.Standing{}
 	for _, number := range assigned {
 		standings[number] = restore.StandingOf(number, topics, stored)
 	}
-	units, err := p.openTasks(ctx, restoring, assigned, standings)
+	units, err := p.openTasks(ctx, restoring, source, assigned, standings)
 	if err != nil {
-		return err
+		return restore.Final(ctx, offsets, member, err)
 	}
-	if err := p.commitFirst(ctx, member, standings, next); err != nil {
+	if err := p.commitFirst(ctx, member, restore.Unstarted(standings, next)); err != nil {
 		return err
 	}
 	opened := commit.NewSession(commit.Config{
@@ -180,7 +178,7 @@ func (p *Processor) restoring() restore.Config {
 }
 
 // openTasks opens and restores the tasks of the assigned partitions, all at once.
-func (p *Processor) openTasks(ctx context.Context, restoring restore.Config, assigned []int32, standings map[int32]restore.Standing) ([]*commit.Unit, error) {
+func (p *Processor) openTasks(ctx context.Context, restoring restore.Config, source restore.Source, assigned []int32, standings map[int32]restore.Standing) ([]*commit.Unit, error) {
 	ids := map[string][16]byte{}
 	for _, spec := range p.config.SubTopology.Stores {
 		ids[spec.Name] = p.topicIDs[spec.Changelog]
@@ -205,7 +203,7 @@ func (p *Processor) openTasks(ctx context.Context, restoring restore.Config, ass
 			Task: made, Engine: engine, TopicIDs: ids, Sequence: at.Sequence, StreamTime: at.StreamTime,
 		})
 	}
-	if err := restoration.Run(ctx, changelogs{processor: p}); err != nil {
+	if err := restoration.Run(ctx, source); err != nil {
 		return nil, fmt.Errorf("restoring the tasks of %s: %w", p.config.SubTopology.Group, err)
 	}
 	for _, unit := range units {
@@ -214,19 +212,13 @@ func (p *Processor) openTasks(ctx context.Context, restoring restore.Config, ass
 	return units, nil
 }
 
-// commitFirst commits where the tasks begin that the group has no offset of. From then on an offset that is missing has been
-// lost: a changelog with records tells so, whatever its transactions.
-func (p *Processor) commitFirst(ctx context.Context, member commit.Member, standings map[int32]restore.Standing, next map[commit.Place]int64) error {
-	first := log.Positions{}
-	for place, offset := range restore.Unstarted(standings, next) {
-		first.Set(place.Topic, place.Partition, log.Position{Offset: offset, LeaderEpoch: -1, Metadata: meta.Offset{}.String()})
-	}
-	if len(first) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, p.config.Log.WithDefaults().RequestTimeout)
+// commitFirst commits where the tasks begin that the group has no offset of.
+func (p *Processor) commitFirst(ctx context.Context, member commit.Member, first map[commit.Place]int64) error {
+	ctx, cancel := context.WithTimeout(ctx, p.config.CommitTimeout)
 	defer cancel()
-	return transact.Translate(log.OffsetCommit(ctx, p.client, transact.LogMember(member), first))
+	err := commit.First(ctx, p.producers[0], member, first)
+	p.unclean = p.unclean || err != nil
+	return err
 }
 
 func assignedPartitions(session sarama.ConsumerGroupSession) []int32 {

@@ -13,7 +13,14 @@ import (
 )
 
 // changelogs implements restore.Source.
-type changelogs struct{ processor *Processor }
+type changelogs struct {
+	processor *Processor
+	offsets   groupOffsets
+	member    commit.Member
+}
+
+// Current implements restore.Source.
+func (r changelogs) Current(ctx context.Context) error { return r.offsets.Current(ctx, r.member) }
 
 // Bounds implements restore.Source.
 func (r changelogs) Bounds(ctx context.Context, topics []string) (starts, ends map[commit.Place]int64, err error) {

@@ -141,6 +141,9 @@ func TestRule01Departed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		open = slices.DeleteFunc(open, func(id string) bool { // its own first commit's markers may still be on their way
+			return strings.HasPrefix(id, c.sub.Group+":one:")
+		})
 		slices.Sort(others)
 		if fmt.Sprint(open) != fmt.Sprint(others) {
 			t.Errorf("open are %v, want the others' %v", open, others)

@@ -39,6 +39,8 @@ type Source interface {
 	// Read reads the changelogs of the stores, committed records only, from where each stands until each is Done, by calling
 	// Apply, Passed and Flush.
 	Read(ctx context.Context, pending map[commit.Place]*Store) error
+	// Current returns nil if the group is still in the generation in which its offsets were read; else an error.
+	Current(ctx context.Context) error
 }
 
 // Config says how to restore.
@@ -103,6 +105,7 @@ func (r *Restoration) Run(ctx context.Context, source Source) error {
 	pending := map[commit.Place]*Store{}
 	for _, s := range r.stores {
 		place := commit.Place{Topic: s.spec.Changelog, Partition: s.partition}
+		s.current = func() error { return source.Current(ctx) }
 		if err := s.begin(starts[place], ends[place]); err != nil {
 			return err
 		}
@@ -133,6 +136,9 @@ type Store struct {
 
 	from, next, target int64
 	batch              *store.Batch
+	// passed says that records above the standing's sequence were passed over since the last write.
+	passed  bool
+	current func() error
 }
 
 // flushBytes is how much is gathered before it is written.
@@ -216,9 +222,11 @@ func (s *Store) Apply(record task.Record, control bool) error {
 		return fmt.Errorf("%w: group %s, partition %d, changelog %s: the group has expired or was deleted; run 'tidemill reset %s' to begin again from the first command with empty state, or set the group's offsets back where they were, with their metadata",
 			ErrNoCommittedOffset, s.config.Group, s.partition, s.spec.Changelog, s.config.Application)
 	}
-	if _, err := task.Restore(s.batch, s.spec, record, s.standing.Sequence); err != nil {
+	sequence, err := task.Restore(s.batch, s.spec, record, s.standing.Sequence)
+	if err != nil {
 		return fmt.Errorf("reading %s/%d offset %d: %w", s.spec.Changelog, s.partition, record.Offset, err)
 	}
+	s.passed = s.passed || sequence > s.standing.Sequence
 	return nil
 }
 
@@ -247,8 +255,15 @@ func (s *Store) progress() {
 
 // write applies the batch with a checkpoint of how far the changelog was read, so that a restore which is cut off goes on
 // from there. The checkpoint has the group's sequence: nothing beyond it was applied, and nothing below it is missing that
-// lies below the checkpoint's offset.
+// lies below the checkpoint's offset. What was passed over must not be missing: if the group has gone on since its offsets were
+// read, such records are another owner's commits, and the checkpoint would hide them for ever.
 func (s *Store) write() error {
+	if s.passed {
+		if err := s.current(); err != nil {
+			return fmt.Errorf("restoring store %s/%d: %w", s.spec.Name, s.partition, err)
+		}
+		s.passed = false
+	}
 	s.batch.SetCheckpoint(store.Checkpoint{
 		Changelog: s.spec.Changelog, Partition: s.partition, TopicID: s.config.TopicIDs[s.spec.Changelog], Offset: s.next,
 		Sequence: s.standing.Sequence, StreamTime: s.standing.StreamTime, WrittenAt: s.config.Now().UnixMilli(),

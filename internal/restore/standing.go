@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -48,6 +49,20 @@ func Inputs(config Config, topics []string, assigned []int32, stored map[commit.
 		}
 	}
 	return next, errors.Join(wrong...)
+}
+
+// Final returns why the opening of a session has failed: err, or, where that says that rejoining mends nothing, that the group
+// has gone on without the member. What it had read of the group may then be older than what it has read of the log: a process
+// that was stopped between the two must not take another's first commit for a lost offset.
+func Final(ctx context.Context, group commit.Offsets, member commit.Member, err error) error {
+	for _, sentinel := range []error{ErrNoCommittedOffset, ErrForeignOffset, ErrOffsetOutOfRange} {
+		if errors.Is(err, sentinel) {
+			if fenced := group.Current(ctx, member); fenced != nil {
+				return fenced
+			}
+		}
+	}
+	return err
 }
 
 // Unstarted returns the places of the tasks that the group has no offset of. They are committed before anything else: from
