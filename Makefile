@@ -11,7 +11,7 @@ GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
-# Two test binaries at a time: several of them start a broker of their own.
+# Two test binaries at a time: several of them start a broker of their own. tools/test runs some of them alone.
 TEST_PARALLEL ?= 2
 TEST_TIMEOUT  ?= 15m
 TEST_FLAGS    ?=
@@ -37,10 +37,10 @@ run: build ## everything on the embedded broker, the calculator on :3030 (ARGS='
 
 test: ## all tests (the real Kafka is fetched by Maven; without java or mvn its tests are skipped, but not where CI=true)
 	$(GO) vet ./...
-	$(GO) test -p $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
+	@PARALLEL=$(TEST_PARALLEL) FLAGS='-timeout $(TEST_TIMEOUT) $(TEST_FLAGS)' tools/test $(PACKAGES)
 
 race: ## the tests of everything concurrent under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -p $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(RACE_FLAGS) $(RACE_PACKAGES)
+	@CGO_ENABLED=1 PARALLEL=$(TEST_PARALLEL) FLAGS='-race -timeout $(TEST_TIMEOUT) $(RACE_FLAGS)' tools/test $(RACE_PACKAGES)
 
 lint: vulncheck ## gofumpt, vet, staticcheck, the rules of the house, govulncheck
 	@unformatted=$$($(GO) run $(GOFUMPT) -l $$($(GO) list -f '{{.Dir}}' ./...)) || exit 1; \
