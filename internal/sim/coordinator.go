@@ -1,0 +1,231 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tidemill/tidemill/internal/commit"
+	"github.com/tidemill/tidemill/internal/log"
+	"github.com/tidemill/tidemill/internal/task"
+)
+
+// transactional is a transactional id at its coordinator (KIP-98; KIP-890 where the profile has transaction.version 2: the
+// epoch moves on with each transaction, and partitions and groups are added by what is written to them).
+type transactional struct {
+	name    string
+	pid     int64
+	epoch   int16
+	timeout time.Duration
+	open    *transaction // ongoing, or decided and not marked everywhere
+	// ended and endedEpoch say how the last transaction ended and under which epoch that was asked for.
+	ended      fate
+	endedEpoch int16
+}
+
+// errBusy is what coordinators answer while they are busy with the same transaction: come again.
+var errBusy = fmt.Errorf("concurrent transactions")
+
+func fencedProducer(t *transactional, epoch int16) error {
+	return fmt.Errorf("%w: epoch %d of %s, now %d", log.ErrProducerFenced, epoch, t.name, t.epoch)
+}
+
+// initProducerID makes the caller the only producer of an id and ends what is open.
+func (b *brokers) initProducerID(name string, timeout time.Duration) (producerKey, error) {
+	t := b.ids[name]
+	if t == nil {
+		b.nextPID++
+		t = &transactional{name: name, pid: b.nextPID, epoch: -1}
+		b.ids[name] = t
+		b.idNames = append(b.idNames, name)
+		slices.Sort(b.idNames)
+	}
+	if t.open != nil {
+		if t.open.fate == undecided {
+			t.epoch++
+			b.decide(t, aborted, -1)
+		}
+		return producerKey{}, errBusy
+	}
+	t.epoch++
+	t.timeout, t.ended = timeout, undecided
+	return producerKey{pid: t.pid, epoch: t.epoch}, nil
+}
+
+// current returns the id if the epoch is its present one.
+func (b *brokers) current(name string, key producerKey) (*transactional, error) {
+	t := b.ids[name]
+	if t == nil || t.pid != key.pid || t.epoch != key.epoch {
+		if t == nil {
+			return nil, fmt.Errorf("%w: no such id %s", log.ErrProducerFenced, name)
+		}
+		return nil, fencedProducer(t, key.epoch)
+	}
+	return t, nil
+}
+
+// begin returns the id's open transaction, beginning one if there is none.
+func (b *brokers) begin(t *transactional) (*transaction, error) {
+	if t.open != nil {
+		if t.open.fate != undecided {
+			return nil, errBusy
+		}
+		return t.open, nil
+	}
+	b.txCount++
+	tx := &transaction{
+		id: t.name, number: b.txCount, first: map[commit.Place]int{}, offsets: map[commit.Place]stableOffset{},
+		deadline: b.schedule.now + t.timeout,
+	}
+	t.open = tx
+	b.schedule.after(t.timeout, func() {
+		if t.open == tx && tx.fate == undecided {
+			b.schedule.note("broker: transaction %d of %s has timed out", tx.number, t.name)
+			t.epoch++
+			b.decide(t, aborted, -1)
+		}
+	})
+	return tx, nil
+}
+
+// produce appends records in a transaction, once for each sequence number.
+func (b *brokers) produce(name string, key producerKey, place commit.Place, sequence int, records []task.Record) (int64, error) {
+	t, err := b.current(name, key)
+	if err != nil {
+		return 0, err
+	}
+	p := b.partition(place)
+	last, ok := p.written[key]
+	switch {
+	case ok && sequence < last.next:
+		return last.base, nil // a duplicate; if it is asked for again, of the last batch
+	case sequence != last.next:
+		return 0, fmt.Errorf("%w: a batch is missing before sequence %d", log.ErrProducerFenced, sequence)
+	}
+	tx, err := b.begin(t)
+	if err != nil {
+		return 0, err
+	}
+	base := p.end()
+	for _, record := range records {
+		p.append(entry{record: record, tx: tx}, b.observe.world.appendTime())
+		b.observe.produced(p.entries[len(p.entries)-1].record)
+	}
+	p.written[key] = batch{next: sequence + len(records), base: base}
+	return base, nil
+}
+
+// addOffsets adds the group to a transaction (AddOffsetsToTxn).
+func (b *brokers) addOffsets(name string, key producerKey) error {
+	t, err := b.current(name, key)
+	if err != nil {
+		return err
+	}
+	tx, err := b.begin(t)
+	if err == nil {
+		tx.group = true
+	}
+	return err
+}
+
+// txnOffsetCommit adds offsets to a transaction. Where the broker does not add the group by itself and nobody has added it,
+// the offsets stay pending for ever.
+func (b *brokers) txnOffsetCommit(name string, key producerKey, member log.Member, offsets map[commit.Place]stableOffset) error {
+	t, err := b.current(name, key)
+	if err != nil {
+		return err
+	}
+	if err := b.group.validate(member); err != nil {
+		return err
+	}
+	tx, err := b.begin(t)
+	if err != nil {
+		return err
+	}
+	tx.group = tx.group || b.profile.implicit
+	b.group.records++
+	for place, at := range offsets {
+		at.order = b.group.records
+		tx.offsets[place] = at
+		b.group.pend(place, tx)
+	}
+	return nil
+}
+
+// endTxn decides a transaction. Asked again it gives the same answer.
+func (b *brokers) endTxn(name string, key producerKey, how fate) (producerKey, error) {
+	t := b.ids[name]
+	if t == nil || t.pid != key.pid {
+		return key, fmt.Errorf("%w: no such id %s", log.ErrProducerFenced, name)
+	}
+	if t.ended == how && t.endedEpoch == key.epoch && (t.open == nil || t.open.fate != undecided) {
+		return producerKey{pid: t.pid, epoch: t.epoch}, nil
+	}
+	if t.epoch != key.epoch {
+		return key, fencedProducer(t, key.epoch)
+	}
+	switch {
+	case t.open != nil && t.open.fate == undecided:
+		asked := t.epoch
+		if b.profile.implicit {
+			t.epoch++
+		}
+		b.decide(t, how, asked)
+	case t.open != nil:
+		return key, errBusy
+	default:
+		return key, fmt.Errorf("%w: no transaction of %s is open", log.ErrProducerFenced, name)
+	}
+	return producerKey{pid: t.pid, epoch: t.epoch}, nil
+}
+
+// decide writes down what becomes of the open transaction; its markers follow, each in its time.
+func (b *brokers) decide(t *transactional, how fate, asked int16) {
+	tx := t.open
+	tx.fate, t.ended, t.endedEpoch = how, how, asked
+	b.schedule.note("broker: transaction %d of %s is %s", tx.number, t.name, []string{"undecided", "committed", "aborted"}[how])
+	landed := func() {
+		if tx.missing--; tx.missing == 0 {
+			t.open = nil
+			b.observe.complete(tx)
+		}
+	}
+	if how == committed && tx.below != "" {
+		b.schedule.fail("transaction %d of %s is committed, while the store of %s", tx.number, t.name, tx.below)
+	}
+	tx.missing = 1
+	for _, place := range b.order {
+		if _, ok := tx.first[place]; ok {
+			tx.missing++
+			b.schedule.after(b.markerDelay(), func() {
+				b.partition(place).mark(tx, b.observe.world.appendTime())
+				landed()
+			})
+		}
+	}
+	if tx.group {
+		tx.missing++
+		b.schedule.after(b.markerDelay(), func() {
+			b.group.settle(tx)
+			landed()
+		})
+	}
+	b.schedule.after(0, landed)
+}
+
+func (b *brokers) markerDelay() time.Duration {
+	if !b.observe.world.healed && b.schedule.chance(b.profile.lateMarker) {
+		return b.schedule.between(20*time.Millisecond, 2*time.Second)
+	}
+	return b.schedule.between(100*time.Microsecond, 5*time.Millisecond)
+}
+
+// openTransactions returns the ids of transactions that are not complete.
+func (b *brokers) openTransactions() (open []string) {
+	for _, name := range b.idNames {
+		if b.ids[name].open != nil {
+			open = append(open, name)
+		}
+	}
+	return open
+}
