@@ -81,9 +81,10 @@ func (g *group) session(ctx context.Context, topics []string, handler sarama.Con
 		return p.sessionErr
 	}
 	if errors.Is(err, sarama.ErrUnstableOffsetCommit) {
-		// A departed instance has left its transaction open: end it, or wait for its time-out.
-		if abortErr := p.endDeparted(ctx); abortErr != nil {
-			return fmt.Errorf("%w; ending departed instances' transactions: %w", err, abortErr)
+		// A transaction holds our offsets: one of ours that failed, whose ids are still ours since we could join, or one that
+		// a departed instance has left open. sarama asks for the offsets before it sets the session up.
+		if recoverErr := p.recover(ctx); recoverErr != nil {
+			return fmt.Errorf("%w; ending the transactions: %w", err, recoverErr)
 		}
 	}
 	if errors.Is(err, sarama.ErrFencedInstancedId) {

@@ -10,6 +10,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/tidemill/tidemill/internal/commit"
+	"github.com/tidemill/tidemill/internal/log"
 	"github.com/tidemill/tidemill/internal/restore"
 	"github.com/tidemill/tidemill/internal/task"
 )
@@ -21,7 +22,7 @@ func (p *Processor) open(session sarama.ConsumerGroupSession) error {
 	if err := p.recover(ctx); err != nil {
 		return err
 	}
-	if err := p.checkTopicIDs(ctx); err != nil {
+	if err := p.checkTopics(ctx); err != nil {
 		return err
 	}
 	topics := p.config.SubTopology.SourceTopics()
@@ -151,16 +152,21 @@ func (p *Processor) recover(ctx context.Context) error {
 	return p.endDeparted(ctx)
 }
 
-// checkTopicIDs refuses topics that were made anew while we ran: offsets and state are those of the old ones.
-func (p *Processor) checkTopicIDs(ctx context.Context) error {
-	for topic, id := range p.topicIDs {
-		now, err := p.admin.Describe(ctx, topic)
+// checkTopics refuses topics that have changed while we ran: offsets and state are those of the old ones, and keys stay on
+// their partitions only as long as their number does.
+func (p *Processor) checkTopics(ctx context.Context) error {
+	for name, id := range p.topicIDs {
+		now, err := p.admin.Describe(ctx, name)
 		if err != nil {
 			return err
 		}
 		if now.ID != id {
 			restoring := p.restoring()
-			return restoring.Recreated(topic)
+			return restoring.Recreated(name)
+		}
+		if now.Partitions != p.partitions {
+			return fmt.Errorf("%w: topic %s had %d partitions and has %d now: keys are on other partitions than their state; keep the number, or run 'tidemill reset %s' and begin again with the new one everywhere",
+				log.ErrPartitionMismatch, name, p.partitions, now.Partitions, p.config.SubTopology.Application)
 		}
 	}
 	return nil
@@ -176,6 +182,9 @@ func (p *Processor) restoring() restore.Config {
 		},
 	}
 }
+
+// maxRecordBytes is a little less than what the producers take, and brokers as they are set by default.
+const maxRecordBytes = 1_000_000
 
 // openTasks opens and restores the tasks of the assigned partitions, all at once.
 func (p *Processor) openTasks(ctx context.Context, restoring restore.Config, source restore.Source, assigned []int32, standings map[int32]restore.Standing) ([]*commit.Unit, error) {
@@ -195,6 +204,7 @@ func (p *Processor) openTasks(ctx context.Context, restoring restore.Config, sou
 		made, err := task.New(task.Config{
 			SubTopology: p.config.SubTopology, Partition: number, Partitions: p.partitions, Policy: p.config.Policy,
 			Base: engine, Sequence: at.Sequence, StreamTime: at.StreamTime, OnRecordError: p.recordFailed,
+			MaxRecordBytes: maxRecordBytes,
 		})
 		if err != nil {
 			return nil, err
