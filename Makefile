@@ -23,8 +23,12 @@ RACE_FLAGS    ?=
 
 FUZZTIME ?= 10s
 
+# Of the fault simulator: the first seed, and how many.
+SEED  ?= 1
+SEEDS ?= 10000
+
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint fmt vulncheck fuzz clean
+.PHONY: help build run test race lint fmt vulncheck fuzz sim mutants clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +61,12 @@ vulncheck: ## known vulnerabilities in what is called (VULN=require: an unreacha
 
 fuzz: ## each fuzz target for FUZZTIME
 	@FUZZTIME=$(FUZZTIME) tools/fuzz $(PACKAGES)
+
+sim: ## the fault simulator over SEEDS seeds from SEED on
+	$(GO) test ./internal/sim -run '^TestSeeds$$' -count=1 -timeout 6h -sim.first=$(SEED) -sim.seeds=$(SEEDS)
+
+mutants: ## deliberate bugs that the simulator must find, each built and run
+	$(GO) test ./internal/sim -run '^TestMutants$$' -count=1 -timeout 6h -v -sim.mutants
 
 clean: ## what was built; not the data, and not the fetched Kafka in .cache
 	rm -rf bin
