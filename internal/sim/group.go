@@ -180,20 +180,6 @@ func (g *group) heartbeat(who log.Member) error {
 	return nil
 }
 
-// commitPlain commits offsets outside of transactions.
-func (g *group) commitPlain(who log.Member, offsets map[commit.Place]stableOffset) error {
-	if err := g.validate(who); err != nil {
-		return err
-	}
-	g.records++
-	for place, at := range offsets {
-		at.order = g.records
-		g.offsets[place] = at
-		g.brokers.observe.offset(place, at)
-	}
-	return nil
-}
-
 // errUnstable is what a fetch of stable offsets answers while a transaction holds one of them.
 var errUnstable = fmt.Errorf("unstable offset commit")
 

@@ -11,15 +11,16 @@ import (
 // schedule runs everything on one goroutine in virtual time: events in the order of their time, and coroutines that give up
 // the processor only where they wait. All randomness comes from one seed, so that the seed is the run.
 type schedule struct {
-	random  *rand.Rand
-	now     time.Duration // since the beginning of the run
-	events  queue
-	count   uint64
-	notes   []string // the last of what happened
-	noted   int
-	keep    int // how many notes are kept
-	failed  error
-	current *coroutine // the one that runs
+	random   *rand.Rand
+	now      time.Duration // since the beginning of the run
+	events   queue
+	count    uint64
+	notes    []string // the last of what happened
+	executed int
+	noted    int
+	keep     int // how many notes are kept
+	failed   error
+	current  *coroutine // the one that runs
 }
 
 type event struct {
@@ -58,6 +59,9 @@ func newSchedule(seed uint64, keep int) *schedule {
 	return &schedule{random: rand.New(rand.NewPCG(seed, 0x5eed)), keep: keep}
 }
 
+// mostEvents is far more than any run needs.
+const mostEvents = 5_000_000
+
 // after runs a function later.
 func (s *schedule) after(delay time.Duration, run func()) {
 	s.count++
@@ -72,6 +76,10 @@ func (s *schedule) run(until time.Duration, done func() bool) bool {
 			return true
 		}
 		if len(s.events) == 0 || s.events[0].at > until {
+			return false
+		}
+		if s.executed++; s.executed > mostEvents {
+			s.fail("stuck: it goes on for ever")
 			return false
 		}
 		e := heap.Pop(&s.events).(event)
