@@ -91,7 +91,7 @@ func (e *embedded) spawn(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return err
 		case <-time.After(lockRetry):
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidemill/tidemill/internal/broker"
 	"github.com/tidemill/tidemill/internal/settings"
+	"github.com/tidemill/tidemill/internal/store"
 	"github.com/tidemill/tidemill/kafka"
 	"github.com/tidemill/tidemill/processors"
 )
@@ -33,8 +34,11 @@ func run(args []string) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(os.Stderr, "tidemill: "+strings.TrimSpace(err.Error()))
 	code := exitCode(err)
+	if errors.Is(err, broker.ErrLocked) && args[0] == childCommand {
+		return code // its parent is told, tries again and says it once
+	}
+	fmt.Fprintln(os.Stderr, "tidemill: "+strings.TrimSpace(err.Error()))
 	if code == exitUsage {
 		fmt.Fprintln(os.Stderr, "'tidemill help' and 'tidemill <command> --help' tell what there is.")
 	}
@@ -60,7 +64,7 @@ func exitCode(err error) int {
 	}{
 		{exitUsage, []error{settings.ErrInvalid, processors.ErrConfig}},
 		{exitRefused, []error{
-			errRefused, broker.ErrLocked, processors.ErrStateInUse, processors.ErrInstanceInUse, processors.ErrTopicRecreated,
+			errRefused, broker.ErrLocked, store.ErrLocked, processors.ErrStateInUse, processors.ErrInstanceInUse, processors.ErrTopicRecreated,
 			kafka.ErrPartitionMismatch, kafka.ErrTopicConfig,
 		}},
 		{exitUnreachable, []error{kafka.ErrUnreachable, kafka.ErrUnauthorized}},

@@ -73,6 +73,9 @@ func (o tailOptions) beginning(ctx context.Context, admin *log.Admin, topic stri
 		return nil, nil, usageError{errors.New("tail: --from and --since exclude each other")}
 	}
 	starts, err := admin.StartOffsets(ctx, topic)
+	if errors.Is(err, log.ErrTopicMissing) {
+		return nil, nil, fmt.Errorf("tail: there is no topic %q; 'tidemill topics' lists those that there are: %w", topic, err)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/internal/meta"
+	"github.com/tidemill/tidemill/internal/store"
 )
 
 func TestSinceTime(t *testing.T) {
@@ -58,5 +60,8 @@ func TestExitCodes(t *testing.T) {
 	}
 	if code := exitCode(errors.Join(errors.New("first"), errRefused)); code != exitRefused {
 		t.Errorf("a refusal among others: %d", code)
+	}
+	if code := exitCode(fmt.Errorf("opening: %w", store.ErrLocked)); code != exitRefused {
+		t.Errorf("a directory that another process has open: %d", code)
 	}
 }

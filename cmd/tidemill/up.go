@@ -49,11 +49,11 @@ type upSettings struct {
 func loadUp(cmd *cobra.Command, defaults settings.Settings) (upSettings, error) {
 	// Its own broker stands for brokers that are not given, and its address is not known yet.
 	defaults.Kafka.Brokers = []string{defaults.Broker.Addr}
-	given, err := settings.Given(cmd.Flags(), "brokers")
+	s, err := load(cmd, defaults) // first, for it tells everything that is wrong
 	if err != nil {
 		return upSettings{}, err
 	}
-	s, err := load(cmd, defaults)
+	given, err := settings.Given(cmd.Flags(), "brokers")
 	return upSettings{Settings: s, embedded: !given}, err
 }
 

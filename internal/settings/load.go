@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -169,7 +170,10 @@ func (s setting) set(value any) error {
 	}
 	scratch := pflag.NewFlagSet("", pflag.ContinueOnError)
 	s.add(scratch, "x")
+	field := reflect.ValueOf(s.field).Elem()
+	before := reflect.ValueOf(field.Interface())
 	if err := scratch.Lookup("x").Value.Set(given); err != nil {
+		field.Set(before) // pflag leaves a zero behind, which would be told as a second problem
 		shown := fmt.Sprintf("%q", given)
 		if s.secret {
 			shown = "the value"

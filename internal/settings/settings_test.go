@@ -101,6 +101,9 @@ func TestProblemsAreToldTogether(t *testing.T) {
 			t.Errorf("the error says nothing of %s:\n%v", want, err)
 		}
 	}
+	if _, err := load(t, "a.yaml", "calculator: {wait: soon}\n"); err == nil || strings.Count(err.Error(), "calculator.wait") != 1 {
+		t.Errorf("a value that is no duration is not told once: %v", err)
+	}
 	if strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("the error tells a password:\n%v", err)
 	}
