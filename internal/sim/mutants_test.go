@@ -18,7 +18,7 @@ import (
 
 var (
 	mutantsFlag = flag.Bool("sim.mutants", false, "build each mutant and find it")
-	mutantFlag  = flag.String("sim.mutant", "", "only the mutants whose name contains this")
+	mutantFlag  = flag.String("sim.mutant", "", "only the mutants whose name matches this expression")
 )
 
 // enough is how many seeds a mutant may survive, and mutantTime how long that may take.
@@ -69,8 +69,9 @@ func TestMutants(t *testing.T) {
 		t.Skip("builds every mutant, which takes minutes: make mutants")
 	}
 	fmt.Printf("| %-4s | %-58s | %-5s | %5s | found by\n", "rule", "mutant", "where", "seeds")
+	only := regexp.MustCompile(*mutantFlag)
 	for _, m := range mutants {
-		if !strings.Contains(m.name, *mutantFlag) {
+		if !only.MatchString(m.name) {
 			continue
 		}
 		seeds, failure := find(t, m)
