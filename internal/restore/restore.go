@@ -190,9 +190,11 @@ func (s *Store) begin(start, end int64) error {
 	return nil
 }
 
-// tooOld tells whether tombstones that the checkpoint has not seen may be gone from the changelog (rule 9), less a margin.
+// tooOld tells whether tombstones that the checkpoint has not seen may be gone from the changelog (rule 9), less a margin. A
+// checkpoint from the future was written by a clock that was wrong by more than the margin: its age is not known.
 func (c *Config) tooOld(have store.Checkpoint) bool {
-	return c.TombstoneAge > 0 && c.Now().Sub(time.UnixMilli(have.WrittenAt)) > c.TombstoneAge-c.TombstoneAge/10
+	age, margin := c.Now().Sub(time.UnixMilli(have.WrittenAt)), c.TombstoneAge/10
+	return c.TombstoneAge > 0 && (age > c.TombstoneAge-margin || age < -margin)
 }
 
 // Recreated returns the error of a topic that was made anew.
