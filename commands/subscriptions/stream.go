@@ -91,6 +91,13 @@ func (s *Subscriptions) serveStream(w http.ResponseWriter, r *http.Request, stor
 		})
 		return
 	}
+	// Where the log cannot be asked, the client is believed: it loses nothing that is its own.
+	if err := s.follower.Within(r.Context(), at); errors.Is(err, follow.ErrBeyond) {
+		problem.Write(w, problem.Details{
+			Status: http.StatusBadRequest, Detail: "Last-Event-ID is not the id of one of our events, or the topic was created anew: " + err.Error() + "; connect without it",
+		})
+		return
+	}
 	s.metrics.streams.Inc()
 	defer s.metrics.streams.Dec()
 	x := &stream{

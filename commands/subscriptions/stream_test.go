@@ -1,6 +1,7 @@
 package subscriptions
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidemill/tidemill/commands/internal/follow"
 	"github.com/tidemill/tidemill/commands/outcome"
 	"github.com/tidemill/tidemill/internal/partition"
 	"github.com/tidemill/tidemill/internal/store"
@@ -41,7 +43,8 @@ func TestStreamOfACommand(t *testing.T) {
 	if e := connect(t, s.url+"/commands/a/outcomes?last-event-id="+e.id, "").must(t); e.id != "0.4" {
 		t.Errorf("after a reconnect of a page: %+v", e)
 	}
-	for _, bad := range []string{"x", "0", "0.", ".1", "-1.2", "0.1_0.2", "0.1_", "99999999999.1", strings.Repeat("1.1_", 5000)} {
+	// The log holds four commands in one partition.
+	for _, bad := range []string{"x", "0", "0.", ".1", "-1.2", "0.1_0.2", "0.1_", "99999999999.1", strings.Repeat("1.1_", 5000), "0.5", "1.0", "0.1_1.0", "0.9223372036854775807"} {
 		if _, err := tryConnect(s.url+"/commands/a/outcomes", bad); err == nil || !strings.Contains(err.Error(), "400") {
 			t.Errorf("Last-Event-ID %.40q: %v", bad, err)
 		}
@@ -50,6 +53,30 @@ func TestStreamOfACommand(t *testing.T) {
 		if _, err := tryConnect(s.url+bad, ""); err == nil || !strings.Contains(err.Error(), "400") {
 			t.Errorf("%s: %v", bad, err)
 		}
+	}
+}
+
+// TestStreamFromWhereOthersAre connects with a position that this instance has not read yet: another one, which was
+// further, gave it. Only the log can tell it from one made up, and where that is away the client is believed.
+func TestStreamFromWhereOthersAre(t *testing.T) {
+	w := newWorld(t, 1).process(nil)
+	s := w.start(store.NewMemory(), nil)
+	w.send(0, "k", "a", "events:1")
+	if e := connect(t, s.url+"/commands/a/outcomes", "").must(t); e.id != "0.1" {
+		t.Fatalf("%+v", e)
+	}
+	if err := s.follower.Within(t.Context(), map[int32]int64{0: 2}); !errors.Is(err, follow.ErrBeyond) {
+		t.Errorf("beyond the end: %v", err)
+	}
+	w.log.SetDown(true)
+	if err := s.follower.Within(t.Context(), map[int32]int64{0: 1}); err != nil {
+		t.Errorf("what was read needs no question: %v", err)
+	}
+	connect(t, s.url+"/commands/a/outcomes", "0.2").close()
+	w.log.SetDown(false)
+	w.send(0, "k", "b", "events:1")
+	if err := s.follower.Within(t.Context(), map[int32]int64{0: 2}); err != nil {
+		t.Errorf("the end itself: %v", err)
 	}
 }
 

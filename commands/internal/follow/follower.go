@@ -19,6 +19,8 @@ var (
 	ErrIndex = errors.New("keeping outcomes failed")
 	// ErrOtherTopic means that a position belongs to a topic that is not followed.
 	ErrOtherTopic = errors.New("the position is not one of the commands followed here")
+	// ErrBeyond means that a position names a partition that the log does not have, or lies beyond its end.
+	ErrBeyond = errors.New("the log has no such position")
 )
 
 // Follower reads outcomes into an Index and wakes whoever waits for one.

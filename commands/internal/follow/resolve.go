@@ -161,6 +161,44 @@ func (f *Follower) Settled(partition int32) int64 {
 	return f.settled[partition]
 }
 
+// Within tells whether offsets of the commands' topic, by partition, are ones that the log has reached: its end counts. The
+// log is asked only about what has not been read here, as another instance may be further. The error wraps ErrBeyond if
+// there is no such partition or the log ends before; any other error means that it cannot be told now.
+func (f *Follower) Within(ctx context.Context, offsets map[int32]int64) error {
+	f.mu.Lock()
+	var beyond []int32
+	for number, offset := range offsets {
+		if position, read := f.positions[Partition{f.spec.Commands, number}]; !read || offset > position {
+			beyond = append(beyond, number)
+		}
+	}
+	f.mu.Unlock()
+	if len(beyond) == 0 {
+		return nil
+	}
+	slices.Sort(beyond)
+	topics, err := f.topics(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.timing.Call)
+	defer cancel()
+	ends, err := f.log.Offsets(ctx, End(), map[string]Topic{f.spec.Commands: topics[f.spec.Commands]})
+	if err != nil {
+		return fmt.Errorf("asking where the topic of commands ends: %w", err)
+	}
+	for _, number := range beyond {
+		end, exists := ends[Partition{f.spec.Commands, number}]
+		if !exists {
+			return fmt.Errorf("%w: %s has no partition %d", ErrBeyond, f.spec.Commands, number)
+		}
+		if offsets[number] > end {
+			return fmt.Errorf("%w: %s/%d ends at %d, before %d", ErrBeyond, f.spec.Commands, number, end, offsets[number])
+		}
+	}
+	return nil
+}
+
 // enter registers a wait. Whoever enters leaves.
 func (f *Follower) enter(place Place) *wait {
 	w := &wait{place: place, wake: make(chan struct{}, 1)}
