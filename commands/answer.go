@@ -58,13 +58,13 @@ func (x *exchange[K, C]) notWritten(err error) {
 func (x *exchange[K, C]) tell(found outcome.Outcome, shown bool) {
 	switch found.Status {
 	case outcome.Rejected:
-		x.c.config.Logger.Info("command rejected", "command", found.ID, "kind", found.Kind, "reason", found.Reason)
+		x.c.log.show("command rejected", "command", found.ID, "kind", found.Kind, "reason", found.Reason)
 		x.reject(found)
 	case outcome.Failed:
 		x.c.config.Logger.Error("command failed and lies in the dead-letter topic", "command", found.ID, "kind", found.Kind, "reason", found.Reason)
 		x.reject(found)
 	case outcome.Accepted:
-		x.c.config.Logger.Info("command accepted", "command", found.ID, "events", len(found.Events), "duplicate", found.Duplicate)
+		x.c.log.show("command accepted", "command", found.ID, "events", len(found.Events), "duplicate", found.Duplicate)
 		if shown {
 			x.accept(found)
 			return

@@ -21,6 +21,7 @@ type Commander[K, C any] struct {
 	ids      deriver
 	memory   *memory
 	metrics  *metrics
+	log      *commandLog
 	slots    chan struct{} // one for each request being worked on
 	routes   []*compiled[K, C]
 
@@ -70,6 +71,7 @@ func assemble[K, C any, L interface {
 	c := &Commander[K, C]{
 		config: config, producer: producer, outcomes: config.Outcomes, ids: newDeriver(config.Application),
 		memory: newMemory(DefaultRemember), metrics: metrics, slots: make(chan struct{}, config.MaxInFlight),
+		log: &commandLog{logger: config.Logger, each: config.LogCommands, clock: config.Clock},
 	}
 	var none L
 	if config.Outcomes == nil && config.Outputs.Group != "" && log != none {

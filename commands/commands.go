@@ -151,8 +151,10 @@ type Config[K, C any] struct {
 	Clock func() time.Time
 	// Registerer takes the metrics; nil means none.
 	Registerer prometheus.Registerer
-	// Logger hears of every command; nil means slog.Default.
+	// Logger gets what an operator should know; nil means slog.Default.
 	Logger *slog.Logger
+	// LogCommands has each command shown at level Info, as long as they do not come in masses; else they are at level Debug.
+	LogCommands bool
 }
 
 // withDefaults fills in and checks.

@@ -109,7 +109,7 @@ func (x *exchange[K, C]) serve() {
 	if x.keyed {
 		x.c.memory.remember(x.request.command, x.print)
 	}
-	x.c.config.Logger.Info("received command", "command", x.request.command, "route", x.route.name,
+	x.c.log.show("received command", "command", x.request.command, "route", x.route.name,
 		"partition", position.Partition, "offset", position.Offset, "timestamp", x.request.timestamp)
 	x.answer(position)
 }

@@ -1,7 +1,6 @@
 package processors
 
 import (
-	"errors"
 	"slices"
 	"strconv"
 	"sync"
@@ -66,6 +65,7 @@ func newObserver(g *graph.Graph, config Config) (*observer, error) {
 	o := &observer{metrics: m, ready: make(chan struct{})}
 	for _, sub := range g.SubTopologies {
 		o.subs = append(o.subs, &subObserver{parent: o, state: GroupStatus{Group: sub.Group}})
+		m.begin(sub.Group)
 	}
 	return o, nil
 }
@@ -127,6 +127,7 @@ func (s *subObserver) SessionEnded(err error) {
 	}
 	o.metrics.assigned.WithLabelValues(s.state.Group).Set(0)
 	o.metrics.rebalances.WithLabelValues(s.state.Group).Inc()
+	o.metrics.forget(s.state.Group)
 }
 
 // RecordFailed implements bridge.ProcessorObserver.
@@ -151,6 +152,19 @@ func (s *subObserver) Restoring(store string, partition int32, done, total int64
 	s.state.Restores = append(s.state.Restores, RestoreStatus{Store: store, Partition: partition, Done: done, Total: total})
 }
 
+// Measured implements bridge.ProcessorObserver.
+func (s *subObserver) Measured(measures bridge.Measures) {
+	set := func(gauge *prometheus.GaugeVec, values map[string]map[int32]int64) {
+		for name, partitions := range values {
+			for number, value := range partitions {
+				gauge.WithLabelValues(s.state.Group, name, strconv.Itoa(int(number))).Set(float64(value))
+			}
+		}
+	}
+	set(s.parent.metrics.lag, measures.Lag)
+	set(s.parent.metrics.storeBytes, measures.StoreBytes)
+}
+
 // TransactionCommitted implements commit.Observer.
 func (s *subObserver) TransactionCommitted(records, bytes int, took time.Duration) {
 	m := s.parent.metrics
@@ -166,45 +180,4 @@ func (s *subObserver) TransactionFailed(err error) {
 	s.state.LastError = err
 	o.mu.Unlock()
 	o.metrics.aborted.WithLabelValues(s.state.Group).Inc()
-}
-
-// metrics are the processor's, by group.
-type metrics struct {
-	records, bytes, aborted, rebalances, failed *prometheus.CounterVec
-	commits                                     *prometheus.HistogramVec
-	assigned, restored, toRestore               *prometheus.GaugeVec
-}
-
-func newMetrics(registerer prometheus.Registerer, application string) (*metrics, error) {
-	labels := prometheus.Labels{"application": application}
-	counter := func(name, help string, by ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tidemill_processor_" + name, Help: help, ConstLabels: labels}, by)
-	}
-	gauge := func(name, help string, by ...string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "tidemill_processor_" + name, Help: help, ConstLabels: labels}, by)
-	}
-	m := &metrics{
-		records:    counter("records_total", "Input records whose effects are committed.", "group"),
-		bytes:      counter("written_bytes_total", "Bytes of state and records committed.", "group"),
-		aborted:    counter("transactions_failed_total", "Transactions that were not committed.", "group"),
-		rebalances: counter("sessions_total", "Sessions of the consumer group that have ended.", "group"),
-		failed:     counter("records_failed_total", "Records that could not be processed: dead letters, unless configured otherwise.", "group", "topic", "cause"),
-		commits: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "tidemill_processor_commit_seconds", Help: "From the end of a batch to its commit.", ConstLabels: labels,
-			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
-		}, []string{"group"}),
-		assigned:  gauge("partitions_assigned", "Partitions whose tasks run here.", "group"),
-		restored:  gauge("restore_records", "Changelog offsets restored so far.", "group", "store", "partition"),
-		toRestore: gauge("restore_records_total", "Changelog offsets to restore in all.", "group", "store", "partition"),
-	}
-	if registerer == nil {
-		return m, nil
-	}
-	var errs []error
-	for _, c := range []prometheus.Collector{m.records, m.bytes, m.aborted, m.rebalances, m.failed, m.commits, m.assigned, m.restored, m.toRestore} {
-		if err := registerer.Register(c); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return m, errors.Join(errs...)
 }

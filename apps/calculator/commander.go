@@ -37,7 +37,7 @@ func newCommander(config Config, view *view, outcomes *subscribed) (*commander, 
 		Application: "calculator",
 		Topic:       commands.Topic[string, Command]{Name: Commands.Name(), Key: Commands.Key(), Value: Commands.Value()},
 		Cluster:     config.Kafka, ProduceTimeout: produceTimeout, Wait: config.Wait, Authorizer: config.Authorizer,
-		Logger: config.named("commander"), Registerer: config.Metrics,
+		Logger: config.named("commander"), LogCommands: config.LogCommands, Registerer: config.Metrics,
 		Outputs: commands.Outputs{
 			Group: Group, Events: []string{Events.Name()}, Rejections: []string{Rejections.Name()}, DeadLetters: []string{DeadLetters},
 			EventID: eventID,

@@ -75,6 +75,7 @@ func (p *Processor) start(opened *commit.Session, units []*commit.Unit) {
 		<-opened.Done()
 		endSession()
 	})
+	p.running.Go(func() { p.measure(opened, units) })
 	if interval := tickInterval(units); interval > 0 {
 		p.running.Go(func() { tick(opened, interval) })
 	}

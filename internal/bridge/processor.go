@@ -65,6 +65,8 @@ type ProcessorObserver interface {
 	RecordFailed(record task.Record, err *graph.RecordError)
 	// Restoring reports the progress of a store: records read so far and, as far as offsets tell, in all.
 	Restoring(store string, partition int32, done, total int64)
+	// Measured reports the running tasks' lag and sizes, every two seconds.
+	Measured(measures Measures)
 }
 
 // Processor runs one sub-topology as a goka processor.

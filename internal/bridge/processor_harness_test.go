@@ -242,6 +242,9 @@ func (w *watch) SessionEnded(err error) {
 // RecordFailed implements bridge.ProcessorObserver.
 func (w *watch) RecordFailed(task.Record, *graph.RecordError) {}
 
+// Measured implements bridge.ProcessorObserver.
+func (w *watch) Measured(bridge.Measures) {}
+
 // Restoring implements bridge.ProcessorObserver.
 func (w *watch) Restoring(name string, partition int32, done, _ int64) {
 	w.mu.Lock()
