@@ -20,6 +20,7 @@
 // client.go and network.go follow them, line for line where it matters, but are not they); goka and sarama; the committing
 // goroutine's waiting and pacing and the back-pressure (Session.Run and waitForRoom: their parts are driven one by one);
 // brokers that crash or lose data, and with them transactions that end half (commit.ErrTorn); late requests to brokers
-// without KIP-890, whose hanging transactions are known; at least once; several sub-topologies; standbys and views. A batch
-// on disk is there as a whole or not at all, which package store's own tests show of LevelDB.
+// without KIP-890, whose hanging transactions are known; at least once; several sub-topologies; standbys and views. A torn write
+// leaves what package store makes of one, as its own tests show of LevelDB: the state before that batch, or a store that is
+// found corrupt and is gone.
 package sim

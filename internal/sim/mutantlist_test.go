@@ -19,6 +19,7 @@ const (
 	simClient   = "internal/sim/client.go"
 	simSession  = "internal/sim/session.go"
 	simProcess  = "internal/sim/process.go"
+	simDisk     = "internal/sim/disk.go"
 )
 
 // mutants are a bug for each rule of the commit and for what else must not go wrong, and the bugs that the simulator has
@@ -125,6 +126,21 @@ var mutants = []mutant{
 	}}},
 	{"", "marker mistaken for a record", []edit{{
 		restoring, "s.next = record.Offset + 1; control {", "s.next = record.Offset + 1; false {",
+	}}},
+	{"", "a torn write is believed", []edit{{
+		simDisk, "func() error { return d.engine.Apply(batch) })", `func() error {
+		if d.broken == nil {
+			return d.engine.Apply(batch)
+		}
+		torn, rest := store.NewMemory(), store.NewBatch()
+		if err := torn.Apply(batch); err != nil {
+			return err
+		}
+		for _, at := range torn.Checkpoints() {
+			rest.SetCheckpoint(at)
+		}
+		return d.engine.Apply(rest)
+	})`,
 	}}},
 	{"", "remembered commands are not restored", []edit{{
 		"internal/task/restore.go", "	if extra != nil && spec.Derive != nil {\n", "	if false {\n",
