@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -39,8 +40,11 @@ func run(args []string) int {
 		return code // its parent is told, tries again and says it once
 	}
 	fmt.Fprintln(os.Stderr, "tidemill: "+strings.TrimSpace(err.Error()))
-	if code == exitUsage {
+	switch code {
+	case exitUsage:
 		fmt.Fprintln(os.Stderr, "'tidemill help' and 'tidemill <command> --help' tell what there is.")
+	case exitUnreachable:
+		fmt.Fprintln(os.Stderr, "--brokers (TIDEMILL_BROKERS) says where they are; 'tidemill up' and 'tidemill broker' start one, on 127.0.0.1:9092 unless told otherwise.")
 	}
 	return code
 }
@@ -104,7 +108,7 @@ would harm what runs or is stored.`
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use: "tidemill", Short: "Systems whose source of truth is a log", Long: rootLong,
-		SilenceUsage: true, SilenceErrors: true,
+		SilenceUsage: true, SilenceErrors: true, Version: version(),
 		Args: noArguments, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -114,7 +118,34 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newUp(), newBroker(), newBrokerChild(), newCalculator(), newDescribe(), newTopics(), newTail(), newLag(), newReset(), newConfig(),
 	)
+	refuseUnknownShells(root)
 	return root
+}
+
+// refuseUnknownShells has cobra's completion command say which shell it does not know.
+func refuseUnknownShells(root *cobra.Command) {
+	root.InitDefaultCompletionCmd("")
+	for _, sub := range root.Commands() {
+		if sub.Name() == "completion" {
+			sub.Args = noArguments
+			sub.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
+}
+
+// version is the module's, and the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	text := info.Main.Version
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" && !strings.Contains(text, setting.Value[:min(12, len(setting.Value))]) {
+			text += " " + setting.Value
+		}
+	}
+	return text + " " + info.GoVersion
 }
 
 // noArguments and oneArgument check a command's arguments.

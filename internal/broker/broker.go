@@ -138,7 +138,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 		close(b.stop)
 		b.closeDir()
 		if _, ok := errors.AsType[*net.OpError](err); ok {
-			return nil, fmt.Errorf("%w on %s: %w (choose another address, or stop what listens there)", ErrAddress, o.Addr, err)
+			return nil, fmt.Errorf("%w on %s: %w (choose another address with --broker-addr, or stop what listens there)", ErrAddress, o.Addr, err)
 		}
 		return nil, fmt.Errorf("starting the embedded broker on %q: %w", o.Dir, err)
 	}

@@ -110,8 +110,10 @@ func TestUsage(t *testing.T) {
 		{[]string{"config", "--config", bad}, 2, []string{"calculator.adr", "log.level", "processor.session-timeout", "a duration"}},
 		{[]string{"config", "--brokers", "one"}, 2, []string{"host:port"}},
 		{[]string{"config"}, 0, []string{"addr: \":3030\"", "TIDEMILL_CALCULATOR_ADDR"}},
-		{[]string{"topics", "--brokers", freeAddr(t), "--request-timeout", "300ms"}, 3, []string{"broker unreachable"}},
+		{[]string{"topics", "--brokers", freeAddr(t), "--request-timeout", "300ms"}, 3, []string{"broker unreachable", "--brokers"}},
 		{[]string{"completion", "bash"}, 0, []string{"tidemill"}},
+		{[]string{"completion", "csh"}, 2, []string{"csh", "zsh"}},
+		{[]string{"--version"}, 0, []string{"tidemill version", "go1."}},
 		{[]string{"up", "--calculator-addr", "256.0.0.1:x", "--log-format", "xml"}, 2, []string{"calculator.addr", "log.format"}},
 	} {
 		stdout, stderr, code := run(t, c.args...)
