@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -148,6 +150,44 @@ func TestRefusesDeletedCommands(t *testing.T) {
 		}
 		refuses(t, app, c, processors.ErrOffsetOutOfRange, "tidemill reset "+app)
 	})
+}
+
+// lines is what was logged; goroutines write into it.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu
+}
+
+// Write implements io.Writer.
+func (l *lines) Write(data []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(data)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func TestWarnsOfStateThatBeginsEmpty(t *testing.T) {
+	b := kafkatest.Embedded(t)
+	var logged lines
+	c := config(t, b)
+	app := b.Name(t)
+	worked(t, b, c, app, 20)
+	deleteTopic(t, b, app+"-accounts-changelog")
+	c.StateDir, c.Logger = t.TempDir(), slog.New(slog.NewTextHandler(&logged, nil))
+	p, err := processors.New(mustLedger(t, app), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := run(t, p)
+	stop()
+	if said := logged.String(); !strings.Contains(said, "begins empty") || !strings.Contains(said, "tidemill reset") {
+		t.Errorf("nothing is said of the state that is gone:\n%s", said)
+	}
 }
 
 // TestRefusesTopicsMadeAnew: neither offsets nor state are those of the new topic.

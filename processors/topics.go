@@ -140,12 +140,35 @@ func (p *Processor) internalTopics(ctx context.Context, admin *log.Admin, g *gra
 	for _, sub := range g.SubTopologies {
 		for _, store := range sub.Stores {
 			if store.Changelog != "" {
+				errs = append(errs, p.warnOfNewState(ctx, admin, sub, store))
 				create(changelogSpec(store, partitions[sub.Sources[0].Topic.Name]))
 			}
 		}
 	}
 	errs = append(errs, p.deadLetterTopic(ctx, admin, g.DeadLetterTopic()))
 	return own, errors.Join(errs...)
+}
+
+// warnOfNewState says that a store begins empty although its group has worked before. That is right for a store that was added
+// to the topology, and loss where the changelog was deleted; only the operator can tell which.
+func (p *Processor) warnOfNewState(ctx context.Context, admin *log.Admin, sub *graph.SubTopology, store *graph.Store) error {
+	if _, err := admin.Describe(ctx, store.Changelog); !errors.Is(err, log.ErrTopicMissing) {
+		return err
+	}
+	committed, err := admin.CommittedOffsets(ctx, sub.Group, false, sub.SourceTopics()...)
+	if err != nil {
+		return err
+	}
+	for _, partitions := range committed {
+		for _, at := range partitions {
+			if at.Offset > 0 {
+				p.config.Logger.Warn("the store begins empty although its group has processed records before: its changelog does not exist. If the topic was deleted, stop and run 'tidemill reset'; if the store is new in the topology, all is well",
+					"store", store.Name, "changelog", store.Changelog, "group", sub.Group)
+				return nil
+			}
+		}
+	}
+	return nil
 }
 
 // deadLetterTopic creates the dead-letter topic, or takes it as somebody has made it.
