@@ -1,0 +1,348 @@
+// Package membership keeps an instance a member of a consumer group that is used for nothing but sharing out partitions:
+// it says what the instance has, computes the map where the instance is the leader, and hands on the map of every
+// generation. No offset is ever committed in such a group, and no record read.
+//
+// It speaks Kafka's classic group protocol (JoinGroup, SyncGroup, Heartbeat, LeaveGroup) by hand, with a protocol type of its own: the
+// consumer's protocol has no room for who else has what, and would stop reading while the group rebalances. Here nobody
+// stops: the last map holds until there is a new one, and while the brokers are away.
+package membership
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/tidemill/tidemill/internal/share"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// The errors of membership that only an operator can mend. They come wrapped with what was being done.
+var (
+	// ErrFenced says that another process has joined under this instance's name.
+	ErrFenced = errors.New("another process has joined as this instance")
+	// ErrRefused says that the group's leader does not let this instance take part.
+	ErrRefused = errors.New("the group refuses this instance")
+	// ErrGroup says that the group cannot be used for this.
+	ErrGroup = errors.New("the group cannot be used")
+)
+
+const (
+	callTimeout = 5 * time.Second
+	// rebalanceTimeout is how long the coordinator waits for members that are alive to join again.
+	rebalanceTimeout = 5 * time.Second
+	leaveTimeout     = 2 * time.Second
+	backoffMin       = 50 * time.Millisecond
+	backoffMax       = time.Second
+	// settle is how long news of this instance may gather before the group hears of it.
+	settle = 100 * time.Millisecond
+)
+
+// Config says what a Member is a member of.
+type Config struct {
+	Group    string
+	Instance string // the static member's name (KIP-345): a restart takes its own place again
+	// Session is how long the coordinator waits for a heartbeat before it gives the instance up.
+	Session time.Duration
+	Client  func(options ...kgo.Opt) (*kgo.Client, error)
+	// Describe returns what this instance has now. It is called by Run's goroutine.
+	Describe func() share.Member
+	// Deliver takes the map of a generation. It is called by Run's goroutine and must not block.
+	Deliver func(share.Map)
+	Logger  *slog.Logger
+}
+
+// Member is an instance's membership. Its methods are safe for concurrent use.
+type Member struct {
+	config Config
+	log    *slog.Logger
+	news   chan struct{} // of capacity 1: Describe has something new to say
+
+	mu   sync.Mutex
+	seen time.Time // guarded by mu: when the coordinator last confirmed the membership
+
+	id         string // owned by Run's goroutine
+	generation int32  // owned by Run's goroutine
+}
+
+// New returns a member that has not joined.
+func New(config Config) *Member {
+	return &Member{
+		config: config,
+		log:    cmp.Or(config.Logger, slog.Default()).With("group", config.Group, "instance", config.Instance),
+		news:   make(chan struct{}, 1),
+	}
+}
+
+// Announce has the group hear of what has changed here. It never blocks.
+func (m *Member) Announce() {
+	select {
+	case m.news <- struct{}{}:
+	default:
+	}
+}
+
+// Confirmed returns when the coordinator last confirmed the membership; the zero time is never.
+func (m *Member) Confirmed() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.seen
+}
+
+func (m *Member) confirm() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.seen = time.Now()
+}
+
+// Run is a member until ctx ends, then leaves and returns nil. It goes on by itself while brokers are away. It returns
+// an error that wraps ErrFenced, ErrRefused or ErrGroup for what only an operator can mend, or the broker's refusal of the
+// credentials.
+func (m *Member) Run(ctx context.Context) error {
+	client, err := m.config.Client(kgo.ClientID("tidemill-share-"+m.config.Instance), kgo.MetadataMinAge(100*time.Millisecond), kgo.RetryTimeout(callTimeout))
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	defer client.Close()
+	defer m.leave(client)
+	backoff := backoffMin
+	for ctx.Err() == nil {
+		err := m.serve(ctx, client)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			backoff = backoffMin
+			continue
+		case fatal(err):
+			return fmt.Errorf("sharing in group %s as %s: %w", m.config.Group, m.config.Instance, err)
+		}
+		m.log.Warn("the group that shares out partitions cannot be reached; the last assignment holds", "error", err)
+		select {
+		case <-time.After(backoff):
+		case <-ctx.Done():
+		}
+		backoff = min(2*backoff, backoffMax)
+	}
+	return nil
+}
+
+// fatal reports whether trying again is of no use.
+func fatal(err error) bool {
+	for _, known := range []error{
+		ErrFenced, ErrRefused, ErrGroup, kerr.GroupAuthorizationFailed, kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism,
+	} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
+}
+
+// serve is one generation: it joins, takes the map, and keeps the membership until the group or this instance has news.
+func (m *Member) serve(ctx context.Context, client *kgo.Client) error {
+	select {
+	case <-m.news: // what there is to say is said now
+	default:
+	}
+	joined, err := m.join(ctx, client)
+	if err != nil || joined == nil {
+		return err
+	}
+	current, err := m.sync(ctx, client, joined)
+	if err != nil || current == nil {
+		return err
+	}
+	if reason := current.Refused[m.id]; reason != "" {
+		return fmt.Errorf("%w: %s", ErrRefused, reason)
+	}
+	m.config.Deliver(*current)
+	return m.keep(ctx, client)
+}
+
+// join enters the group's next generation. It returns nil to be called again.
+func (m *Member) join(ctx context.Context, client *kgo.Client) (*kmsg.JoinGroupResponse, error) {
+	described := m.config.Describe()
+	metadata, err := described.Append(nil)
+	if err != nil {
+		return nil, err
+	}
+	protocol := kmsg.NewJoinGroupRequestProtocol()
+	protocol.Name, protocol.Metadata = share.Protocol, metadata
+	request := kmsg.NewPtrJoinGroupRequest()
+	request.Group, request.MemberID, request.InstanceID = m.config.Group, m.id, &m.config.Instance
+	request.SessionTimeoutMillis = int32(m.config.Session.Milliseconds())
+	request.RebalanceTimeoutMillis = int32(rebalanceTimeout.Milliseconds())
+	request.ProtocolType, request.Protocols = share.ProtocolType, []kmsg.JoinGroupRequestProtocol{protocol}
+	ctx, cancel := context.WithTimeout(ctx, rebalanceTimeout+m.config.Session+callTimeout)
+	defer cancel()
+	response, err := request.RequestWith(ctx, client)
+	if err != nil {
+		return nil, fmt.Errorf("joining: %w", err)
+	}
+	switch err := kerr.ErrorForCode(response.ErrorCode); {
+	case errors.Is(err, kerr.MemberIDRequired):
+		m.id = response.MemberID
+		return nil, nil
+	case errors.Is(err, kerr.UnknownMemberID):
+		m.id = ""
+		return nil, nil
+	case errors.Is(err, kerr.FencedInstanceID):
+		return nil, fmt.Errorf("%w: stop one of the two, or give each an instance name and a URL of its own", ErrFenced)
+	case errors.Is(err, kerr.InvalidSessionTimeout):
+		return nil, fmt.Errorf("%w: the brokers do not allow a session time-out of %v; choose one between their group.min.session.timeout.ms (Kafka's default is 6s) and group.max.session.timeout.ms", ErrGroup, m.config.Session)
+	case errors.Is(err, kerr.InconsistentGroupProtocol):
+		return nil, fmt.Errorf("%w: %s has members of another kind; choose a group name that no consumer uses", ErrGroup, m.config.Group)
+	case errors.Is(err, kerr.InvalidGroupID):
+		return nil, fmt.Errorf("%w: %q is no valid group name", ErrGroup, m.config.Group)
+	case err != nil:
+		return nil, fmt.Errorf("joining: %w", err)
+	}
+	m.id, m.generation = response.MemberID, response.Generation
+	m.confirm()
+	return response, nil
+}
+
+// sync hands out the map where this member leads, and returns the map. It returns nil to join again.
+func (m *Member) sync(ctx context.Context, client *kgo.Client, joined *kmsg.JoinGroupResponse) (*share.Map, error) {
+	request := kmsg.NewPtrSyncGroupRequest()
+	request.Group, request.MemberID, request.InstanceID, request.Generation = m.config.Group, m.id, &m.config.Instance, m.generation
+	protocolType, protocol := share.ProtocolType, share.Protocol
+	request.ProtocolType, request.Protocol = &protocolType, &protocol
+	if joined.LeaderID == m.id && !joined.SkipAssignment {
+		var err error
+		if request.GroupAssignment, err = m.lead(joined.Members); err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, rebalanceTimeout+callTimeout)
+	defer cancel()
+	response, err := request.RequestWith(ctx, client)
+	if err != nil {
+		return nil, fmt.Errorf("taking the assignment: %w", err)
+	}
+	if err := kerr.ErrorForCode(response.ErrorCode); err != nil {
+		return nil, m.lost("taking the assignment", err)
+	}
+	m.confirm()
+	if len(response.MemberAssignment) == 0 {
+		return nil, nil // the leader is of a kind that says nothing; or gone
+	}
+	current, err := share.DecodeMap(response.MemberAssignment)
+	if err != nil {
+		return nil, err
+	}
+	current.Generation = m.generation
+	return &current, nil
+}
+
+// lead computes the map. All members get the same one.
+func (m *Member) lead(joined []kmsg.JoinGroupResponseMember) ([]kmsg.SyncGroupRequestGroupAssignment, error) {
+	var members []share.Member
+	refused := make(map[string]string)
+	for _, j := range joined {
+		member, err := share.DecodeMember(j.ProtocolMetadata)
+		if err != nil {
+			refused[j.MemberID] = err.Error()
+			continue
+		}
+		member.ID = j.MemberID
+		members = append(members, member)
+	}
+	assigned := share.Assign(members)
+	for id, reason := range assigned.Refused {
+		refused[id] = reason
+	}
+	if len(refused) > 0 {
+		assigned.Refused = refused
+		m.log.Error("instances are refused", "refused", refused)
+	}
+	encoded, err := assigned.Append(nil)
+	if err != nil {
+		return nil, err
+	}
+	var assignments []kmsg.SyncGroupRequestGroupAssignment
+	for _, j := range joined {
+		assignment := kmsg.NewSyncGroupRequestGroupAssignment()
+		assignment.MemberID, assignment.MemberAssignment = j.MemberID, encoded
+		assignments = append(assignments, assignment)
+	}
+	return assignments, nil
+}
+
+// lost returns nil for an error after which joining again mends all.
+func (m *Member) lost(doing string, err error) error {
+	switch {
+	case errors.Is(err, kerr.RebalanceInProgress), errors.Is(err, kerr.IllegalGeneration):
+		return nil
+	case errors.Is(err, kerr.UnknownMemberID):
+		m.id = ""
+		return nil
+	case errors.Is(err, kerr.FencedInstanceID):
+		return fmt.Errorf("%w: stop one of the two, or give each an instance name and a URL of its own", ErrFenced)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// keep sends heartbeats until there is a reason to join again: then it returns nil, or what went wrong.
+func (m *Member) keep(ctx context.Context, client *kgo.Client) error {
+	ticker := time.NewTicker(max(m.config.Session/20, 50*time.Millisecond))
+	defer ticker.Stop()
+	var announce <-chan time.Time
+	news := m.news
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-announce:
+			return nil
+		case <-news:
+			announce, news = time.After(settle), nil // whoever has one thing to say often has another at once
+		case <-ticker.C:
+			again, err := m.heartbeat(ctx, client)
+			if again || err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// heartbeat reports whether the group wants this member to join again.
+func (m *Member) heartbeat(ctx context.Context, client *kgo.Client) (again bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	request := kmsg.NewPtrHeartbeatRequest()
+	request.Group, request.MemberID, request.InstanceID, request.Generation = m.config.Group, m.id, &m.config.Instance, m.generation
+	response, err := request.RequestWith(ctx, client)
+	if err != nil {
+		return false, fmt.Errorf("sending a heartbeat: %w", err)
+	}
+	if err := kerr.ErrorForCode(response.ErrorCode); err != nil {
+		return true, m.lost("sending a heartbeat", err)
+	}
+	m.confirm()
+	return false, nil
+}
+
+// leave has the group go on without this instance at once. What cannot be said is found out by the session's time-out.
+func (m *Member) leave(client *kgo.Client) {
+	if m.id == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	request := kmsg.NewPtrLeaveGroupRequest()
+	request.Group, request.MemberID = m.config.Group, m.id
+	member := kmsg.NewLeaveGroupRequestMember()
+	member.MemberID, member.InstanceID = m.id, &m.config.Instance
+	request.Members = []kmsg.LeaveGroupRequestMember{member}
+	if _, err := request.RequestWith(ctx, client); err != nil {
+		m.log.Warn("the group was not told that this instance leaves; it finds out by itself", "error", err)
+	}
+	m.id = ""
+}
