@@ -59,6 +59,8 @@ type ViewConfig struct {
 	Group string
 	// Sources are the topics that the group reads: tokens of others are refused. Not empty where Group is set.
 	Sources []string
+	// Shared has the view hold the partitions that Hold names, instead of all.
+	Shared bool
 	// MaxAge bounds how long ago a local copy may have been level with the changelog to be believed: the changelog's
 	// delete.retention.ms, less a margin. 0 reads the setting from the topic.
 	MaxAge time.Duration
@@ -76,13 +78,16 @@ type ViewConfig struct {
 // View keeps local copies of all partitions of a changelog and follows it. Its reading methods are safe for concurrent
 // use, before, during and after Run.
 type View struct {
-	config  ViewConfig
-	log     *slog.Logger
-	running atomic.Bool
-	ready   chan struct{} // closed when all partitions are restored for the first time
-	once    sync.Once     // closes ready
-	gate    *viewGate
-	contact atomic.Int64 // when the brokers last answered, in nanoseconds since the epoch
+	config    ViewConfig
+	log       *slog.Logger
+	running   atomic.Bool
+	ready     chan struct{} // closed when all partitions are restored for the first time
+	once      sync.Once     // closes ready
+	gate      *viewGate
+	holds     *viewHolds // of a shared view
+	freshness *viewFresh
+	assigned  atomic.Bool  // a shared view has been told what to hold
+	contact   atomic.Int64 // when the brokers last answered, in nanoseconds since the epoch
 
 	// partitions is replaced as a whole, by Run's goroutine only. Readers take it once per operation.
 	partitions atomic.Pointer[[]*viewPartition]
@@ -124,6 +129,8 @@ func NewView(config ViewConfig) (*View, error) {
 		ready:  make(chan struct{}),
 	}
 	v.gate = newViewGate(v)
+	v.holds = newViewHolds()
+	v.freshness = newViewFresh(v)
 	v.partitions.Store(&[]*viewPartition{})
 	return v, nil
 }
@@ -172,15 +179,15 @@ func viewFatal(err error) bool {
 // Ready returns a channel that is closed once every partition has been restored.
 func (v *View) Ready() <-chan struct{} { return v.ready }
 
-// Recovered reports whether every partition is restored now: false before Ready, and while a partition is rebuilt.
+// Recovered reports whether every partition that is held is restored now: false before Ready, and while one is rebuilt.
 func (v *View) Recovered() bool {
 	partitions := *v.partitions.Load()
 	for _, p := range partitions {
-		if !p.ready.Load() {
+		if p.held.Load() && !p.ready.Load() {
 			return false
 		}
 	}
-	return len(partitions) > 0
+	return len(partitions) > 0 && (!v.config.Shared || v.assigned.Load())
 }
 
 // Contact returns when the brokers last told where the changelog ends, which is asked for about every second. The zero
@@ -214,7 +221,9 @@ func (v *View) setPartitions(count int) {
 	v.closePartitions(count)
 	partitions := slices.Clone(*v.partitions.Load())
 	for i := len(partitions); i < count; i++ {
-		partitions = append(partitions, newViewPartition(v, int32(i), filepath.Join(v.config.Dir, strconv.Itoa(i))))
+		p := newViewPartition(v, int32(i), filepath.Join(v.config.Dir, strconv.Itoa(i)))
+		p.held.Store(!v.config.Shared)
+		partitions = append(partitions, p)
 	}
 	v.partitions.Store(&partitions)
 }

@@ -57,8 +57,10 @@ func newViewGate(v *View) *viewGate {
 // The end taken is that of all records, not the last stable one: the marker that makes the command's own transaction
 // readable may reach the changelog after the one that makes its offset visible.
 //
+// Where partitions are named, only their effects are waited for: for those who read no others.
+//
 // The error wraps ErrForeignToken, ErrNoGroup, ErrViewNotReady while the partitions are unknown, or ctx's error.
-func (v *View) Await(ctx context.Context, t token.Token) error {
+func (v *View) Await(ctx context.Context, t token.Token, only ...int32) error {
 	if v.config.Group == "" {
 		return fmt.Errorf("awaiting a token: %w", ErrNoGroup)
 	}
@@ -72,6 +74,9 @@ func (v *View) Await(ctx context.Context, t token.Token) error {
 	p := v.partition(t.Partition)
 	if p == nil {
 		return fmt.Errorf("awaiting a token: %w: it is of partition %d, and there are %d", ErrForeignToken, t.Partition, count)
+	}
+	if len(only) > 0 && !slices.Contains(only, t.Partition) {
+		return nil // it changed nothing there
 	}
 	end, err := v.gate.pass(ctx, viewPlace{t.Topic, t.Partition}, t.Offset)
 	if err != nil {
@@ -89,6 +94,9 @@ func (v *View) AwaitPosition(ctx context.Context, number int32, position int64) 
 	p := v.partition(number)
 	if p == nil {
 		return fmt.Errorf("partition %d: %w", number, ErrViewNotReady)
+	}
+	if !p.held.Load() {
+		return fmt.Errorf("partition %d: %w", number, ErrViewElsewhere)
 	}
 	if p.position.Load() >= position {
 		return nil

@@ -41,6 +41,8 @@ type viewPartition struct {
 	broken    bool         // the engine failed; it must be opened anew
 
 	engine   atomic.Pointer[viewEngine] // nil while closed
+	held     atomic.Bool                // to be followed; always so but in a shared view
+	stored   atomic.Bool                // in a shared view: there is a copy, open or on the disk
 	ready    atomic.Bool                // restored; readers may read
 	epoch    atomic.Uint64              // grows whenever rows begin to vanish for a rebuild
 	position atomic.Int64               // every changelog record below it is applied and readable
@@ -50,7 +52,8 @@ type viewPartition struct {
 	moved    atomic.Int64               // monotonic-ish nanoseconds of the last progress, for the stall watch
 	applied  atomic.Uint64              // records applied since the view was made
 	rebuilds atomic.Uint64
-	damaged  atomic.Bool // a reader found the engine corrupt
+	damaged  atomic.Bool               // a reader found the engine corrupt
+	fresh    atomic.Pointer[time.Time] // a time at which the copy held all that was committed; nil for unknown
 
 	mu      sync.Mutex
 	waiters []viewWaiter // guarded by mu

@@ -20,6 +20,9 @@ func (v *View) Get(key []byte) (value []byte, found bool, number int32, position
 	if p == nil {
 		return nil, false, number, 0, ErrViewNotReady
 	}
+	if !p.held.Load() {
+		return nil, false, number, 0, fmt.Errorf("partition %d: %w", number, ErrViewElsewhere)
+	}
 	value, found, position, err = p.get(key)
 	return value, found, number, position, err
 }
@@ -75,12 +78,29 @@ type viewCursor struct {
 // Scan walks the rows with from <= key < to; a nil bound is no bound. Each partition is seen as it was when Scan was
 // called. The error wraps ErrViewNotReady.
 func (v *View) Scan(ctx context.Context, from, to []byte, descending bool) (*ViewScan, error) {
-	partitions := *v.partitions.Load()
+	return v.scan(ctx, *v.partitions.Load(), from, to, descending)
+}
+
+// ScanOf is Scan on some of the partitions only. The scan's positions are in the order of the numbers given.
+func (v *View) ScanOf(ctx context.Context, numbers []int32, from, to []byte, descending bool) (*ViewScan, error) {
+	partitions := make([]*viewPartition, len(numbers))
+	for i, number := range numbers {
+		if partitions[i] = v.partition(number); partitions[i] == nil {
+			return nil, fmt.Errorf("partition %d: %w", number, ErrViewNotReady)
+		}
+	}
+	return v.scan(ctx, partitions, from, to, descending)
+}
+
+func (v *View) scan(ctx context.Context, partitions []*viewPartition, from, to []byte, descending bool) (*ViewScan, error) {
 	if len(partitions) == 0 {
 		return nil, ErrViewNotReady
 	}
 	scan := &ViewScan{ctx: ctx, descending: descending, positions: make([]int64, len(partitions))}
 	for i, p := range partitions {
+		if !p.held.Load() {
+			return nil, errors.Join(fmt.Errorf("partition %d: %w", p.number, ErrViewElsewhere), scan.Close())
+		}
 		epoch := p.epoch.Load()
 		engine := p.engine.Load()
 		if engine == nil || !p.ready.Load() {
@@ -211,20 +231,24 @@ type ViewPartition struct {
 	Bytes int64
 }
 
-// Status returns where the partitions stand, in the order of their numbers. With sizes it asks the disk for theirs.
+// Status returns where the partitions that are held stand, in the order of their numbers. With sizes it asks the disk for theirs.
 func (v *View) Status(sizes bool) []ViewPartition {
 	partitions := *v.partitions.Load()
-	status := make([]ViewPartition, len(partitions))
-	for i, p := range partitions {
+	status := make([]ViewPartition, 0, len(partitions))
+	for _, p := range partitions {
+		if !p.held.Load() {
+			continue
+		}
 		position := p.position.Load()
-		status[i] = ViewPartition{
+		told := ViewPartition{
 			Partition: p.number, Ready: p.ready.Load(), Position: position, End: max(position, p.stable.Load()),
 			RestoreStart: p.start.Load(), RestoreEnd: p.target.Load(), Applied: p.applied.Load(), Rebuilds: p.rebuilds.Load(),
 		}
 		if engine := p.engine.Load(); sizes && engine != nil {
 			// A size that cannot be read is shown as 0: reads report what is wrong with the disk.
-			status[i].Bytes, _ = engine.Size(v.config.Name)
+			told.Bytes, _ = engine.Size(v.config.Name)
 		}
+		status = append(status, told)
 	}
 	return status
 }

@@ -46,6 +46,12 @@ func (v *View) runSession(ctx context.Context, started *bool) error {
 	defer session.cancel(nil)
 	v.setPartitions(topic.partitions)
 	for _, p := range *v.partitions.Load() {
+		if v.config.Shared {
+			if err := p.peek(); err != nil {
+				return err
+			}
+			continue
+		}
 		p.session = session
 		// Opened here and not by goka, which keeps only the text of an error.
 		if err := p.open(); err != nil {
@@ -58,17 +64,14 @@ func (v *View) runSession(ctx context.Context, started *bool) error {
 
 // run starts the session's goroutines and waits for all of them. goka ends first: until then it may ask the consumer.
 func (s *viewSession) run() error {
-	view, err := s.newGokaView()
-	if err != nil {
-		return fmt.Errorf("making goka's view: %w", err)
-	}
 	background, stop := context.WithCancel(context.WithoutCancel(s.ctx))
 	defer stop()
 	var group sync.WaitGroup
 	group.Go(func() { s.consumer.run(background) })
 	group.Go(func() { s.watch(background) })
 	group.Go(func() { s.view.gate.run(background, s) })
-	err = view.Run(s.ctx)
+	group.Go(func() { s.view.freshness.run(background, s) })
+	err := s.follow()
 	stop()
 	group.Wait()
 	if cause := context.Cause(s.ctx); errors.Is(cause, errViewRestart) {
@@ -77,15 +80,33 @@ func (s *viewSession) run() error {
 	return err
 }
 
+// follow runs goka until the session ends: on all partitions, or on those that are to be held.
+func (s *viewSession) follow() error {
+	if s.view.config.Shared {
+		return s.runHeld()
+	}
+	view, err := s.newGokaView()
+	if err != nil {
+		return fmt.Errorf("making goka's view: %w", err)
+	}
+	return view.Run(s.ctx)
+}
+
+// commonOptions are the seams that do not depend on the partitions.
+func (s *viewSession) commonOptions() []goka.ViewOption {
+	return []goka.ViewOption{
+		goka.WithViewAutoReconnect(),
+		goka.WithViewBackoffBuilder(func() (goka.Backoff, error) { return &viewBackoff{}, nil }),
+		goka.WithViewBackoffResetTimeout(10 * time.Second),
+		goka.WithViewHasher(partition.NewHasher),
+		goka.WithViewLogger(viewLogger{s.view.log}),
+	}
+}
+
 // newGokaView makes goka's view with every seam filled.
 func (s *viewSession) newGokaView() (*goka.View, error) {
 	name := s.view.config.Topic
-	return goka.NewView(nil, goka.Table(name), viewBytes{},
-		goka.WithViewAutoReconnect(),
-		goka.WithViewBackoffBuilder(func() (goka.Backoff, error) { return &viewBackoff{}, nil }),
-		goka.WithViewBackoffResetTimeout(10*time.Second),
-		goka.WithViewHasher(partition.NewHasher),
-		goka.WithViewLogger(viewLogger{s.view.log}),
+	return goka.NewView(nil, goka.Table(name), viewBytes{}, append(s.commonOptions(),
 		goka.WithViewConsumerSaramaBuilder(func([]string, string) (sarama.Consumer, error) { return s.consumer, nil }),
 		goka.WithViewTopicManagerBuilder(func([]string) (goka.TopicManager, error) { return viewTopicManager{s}, nil }),
 		goka.WithViewStorageBuilder(func(_ string, number int32) (storage.Storage, error) {
@@ -94,7 +115,7 @@ func (s *viewSession) newGokaView() (*goka.View, error) {
 		goka.WithViewCallback(func(update goka.UpdateContext, _ storage.Storage, _ string, _ []byte) error {
 			return s.view.partition(update.Partition()).update(update.Offset())
 		}),
-	)
+	)...)
 }
 
 // bounds returns the first offset and the last stable offset of a partition.

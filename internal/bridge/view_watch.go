@@ -46,6 +46,9 @@ func (s *viewSession) watch(ctx context.Context) {
 		}
 		for i := range stalls {
 			p := s.view.partition(int32(i))
+			if !p.held.Load() {
+				continue
+			}
 			if p.damaged.Load() {
 				s.consumer.fail(p.number, store.ErrCorrupt)
 				continue
@@ -68,8 +71,13 @@ func (s *viewSession) check(ctx context.Context, stalls []viewStall) {
 		s.cancel(errViewRestart)
 		return
 	}
-	numbers := viewNumbers(s.topic.partitions)
-	positions := make([]int64, len(numbers)) // before the ends, so that an end below is one truly
+	asked := time.Now()
+	numbers := s.view.heldNumbers()
+	if len(numbers) == 0 {
+		s.view.contact.Store(asked.UnixNano())
+		return
+	}
+	positions := make([]int64, s.topic.partitions) // before the ends, so that an end below is one truly
 	for _, number := range numbers {
 		positions[number] = s.view.partition(number).position.Load()
 	}
@@ -90,6 +98,9 @@ func (s *viewSession) check(ctx context.Context, stalls []viewStall) {
 			continue
 		}
 		p.observe(max(end, p.position.Load()))
+		if p.ready.Load() && p.position.Load() >= end {
+			p.freshen(asked)
+		}
 		if p.ready.Load() && end == positions[number] && now.Sub(stalls[number].beat) >= viewHeartbeat {
 			stalls[number].beat = now
 			s.consumer.inject(ctx, number, end, &viewBatch{next: end})

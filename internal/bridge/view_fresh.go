@@ -1,0 +1,155 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// viewFresh keeps how fresh the copies are: when each was last known to hold all that was committed then. Whoever
+// needs it fresher has the broker asked where the partition ends now; one goroutine asks for all who wait.
+type viewFresh struct {
+	view *View
+	wake chan struct{} // of capacity 1: there is a new waiter
+
+	mu      sync.Mutex
+	waiters map[int32][]viewFreshWaiter // guarded by mu
+}
+
+// viewFreshWaiter is someone who wants to know where a partition ends.
+type viewFreshWaiter struct {
+	ctx    context.Context // the waiting ends with it
+	answer chan viewEnd    // of capacity 1
+}
+
+// viewEnd says that a partition's last stable offset was end at some time after asked.
+type viewEnd struct {
+	end   int64
+	asked time.Time
+}
+
+func newViewFresh(v *View) *viewFresh {
+	return &viewFresh{view: v, wake: make(chan struct{}, 1), waiters: make(map[int32][]viewFreshWaiter)}
+}
+
+// FreshAt returns a time at which the local copy of a partition held everything that was committed: what is read from
+// now on is not older than that. The zero time says that it is not known.
+func (v *View) FreshAt(number int32) time.Time {
+	if p := v.partition(number); p != nil {
+		if at := p.fresh.Load(); at != nil {
+			return *at
+		}
+	}
+	return time.Time{}
+}
+
+// AwaitFresh returns once the local copy of a partition is not older than the given time, which must not lie in the future. The
+// error wraps ErrViewElsewhere when the partition is not held, or ctx's error.
+func (v *View) AwaitFresh(ctx context.Context, number int32, since time.Time) error {
+	p := v.partition(number)
+	if p == nil || !p.held.Load() {
+		return fmt.Errorf("partition %d: %w", number, ErrViewElsewhere)
+	}
+	if !v.FreshAt(number).Before(since) {
+		return nil
+	}
+	end, err := v.freshness.ask(ctx, number)
+	if err != nil {
+		return fmt.Errorf("asking where partition %d ends: %w", number, err)
+	}
+	if err := v.AwaitPosition(ctx, number, end.end); err != nil {
+		return err
+	}
+	p.freshen(end.asked)
+	return nil
+}
+
+// freshen notes that the copy holds all that was committed at a time.
+func (p *viewPartition) freshen(at time.Time) {
+	for {
+		known := p.fresh.Load()
+		if known != nil && !known.Before(at) {
+			return
+		}
+		if p.fresh.CompareAndSwap(known, &at) {
+			return
+		}
+	}
+}
+
+// ask returns an end of a partition that is asked for from now on.
+func (f *viewFresh) ask(ctx context.Context, number int32) (viewEnd, error) {
+	waiter := viewFreshWaiter{ctx: ctx, answer: make(chan viewEnd, 1)}
+	f.mu.Lock()
+	f.waiters[number] = append(f.waiters[number], waiter)
+	f.mu.Unlock()
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+	select {
+	case end := <-waiter.answer:
+		return end, nil
+	case <-ctx.Done():
+		return viewEnd{}, ctx.Err()
+	}
+}
+
+// run asks whenever somebody waits, again and again while the brokers do not answer.
+func (f *viewFresh) run(ctx context.Context, s *viewSession) {
+	for {
+		select {
+		case <-f.wake:
+		case <-ctx.Done():
+			return
+		}
+		for !f.round(ctx, s) {
+			if !viewSleep(ctx, viewPollMax) {
+				return
+			}
+		}
+	}
+}
+
+// round asks once for all who wait and reports whether all of them have been answered.
+func (f *viewFresh) round(ctx context.Context, s *viewSession) bool {
+	f.mu.Lock()
+	waiters := f.waiters
+	f.waiters = make(map[int32][]viewFreshWaiter)
+	f.mu.Unlock()
+	var numbers []int32
+	for number, waiting := range waiters {
+		waiting = slices.DeleteFunc(waiting, func(w viewFreshWaiter) bool { return w.ctx.Err() != nil })
+		if waiters[number] = waiting; len(waiting) > 0 {
+			numbers = append(numbers, number)
+		}
+	}
+	if len(numbers) == 0 {
+		return true
+	}
+	asked := time.Now()
+	ends, err := viewOffsets(ctx, s.client, s.view.config.Topic, numbers, viewNewest, viewReadCommitted)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.view.log.Debug("the changelog's ends cannot be read", "error", err)
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for number, waiting := range waiters {
+			f.waiters[number] = append(waiting, f.waiters[number]...)
+		}
+		return false
+	}
+	s.view.contact.Store(asked.UnixNano())
+	for number, waiting := range waiters {
+		if p := s.view.partition(number); p != nil {
+			p.observe(max(ends[number], p.position.Load()))
+		}
+		for _, waiter := range waiting {
+			waiter.answer <- viewEnd{end: ends[number], asked: asked}
+		}
+	}
+	return true
+}
