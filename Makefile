@@ -28,7 +28,7 @@ SEED  ?= 1
 SEEDS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint fmt vulncheck fuzz sim mutants clean
+.PHONY: help build run pages test race lint fmt vulncheck fuzz sim mutants clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ build: ## the one binary, bin/tidemill
 
 run: build ## everything on the embedded broker, the calculator on :3030 (ARGS='--data DIR' and so on)
 	@exec bin/tidemill up $(ARGS)
+
+pages: ## the pages anew, apps/pages/dist from apps/pages/web (needs node and npm; what is built is committed)
+	cd apps/pages/web && npm ci --ignore-scripts && npm run check && npm run build
 
 test: ## all tests (the real Kafka is fetched by Maven; without java or mvn its tests are skipped, but not where CI=true)
 	$(GO) vet ./...

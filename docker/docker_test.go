@@ -123,8 +123,8 @@ func TestComponents(t *testing.T) {
 func TestAddresses(t *testing.T) {
 	c := load(t)
 	upstreams := regexp.MustCompile(`server ([a-z]+):(\d+);`).FindAllStringSubmatch(read(t, "docker/nginx.conf"), -1)
-	if len(upstreams) != 3 {
-		t.Errorf("the gateway knows %d components, want 3", len(upstreams))
+	if len(upstreams) != 4 {
+		t.Errorf("the gateway knows %d components, want 4", len(upstreams))
 	}
 	for _, upstream := range upstreams {
 		if got := c.Services[upstream[1]].Environment["TIDEMILL_CALCULATOR_ADDR"]; got != ":"+upstream[2] {

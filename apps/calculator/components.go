@@ -14,6 +14,7 @@ import (
 	"github.com/tidemill/tidemill/commands/auth"
 	"github.com/tidemill/tidemill/kafka"
 	"github.com/tidemill/tidemill/processors"
+	"github.com/tidemill/tidemill/topology"
 )
 
 // ErrConfig is wrapped round what is wrong with a Config.
@@ -45,7 +46,7 @@ type Config struct {
 
 // Component is one part of the calculator. Run is called once; everything else may be called by any goroutine.
 type Component interface {
-	// Name names it: commander, processor, view or subscriptions.
+	// Name names it: commander, processor, view, subscriptions or history.
 	Name() string
 	// Run works until ctx is done, then finishes what it is doing and returns nil; or it returns why it cannot go on.
 	Run(ctx context.Context) error
@@ -89,11 +90,16 @@ func (c Config) prepare(ctx context.Context, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	return c.ensure(ctx, calculator, logger)
+}
+
+// ensure is prepare for the topics of one application.
+func (c Config) ensure(ctx context.Context, application *topology.Topology, logger *slog.Logger) error {
 	if !c.Processor.CreateTopics {
 		return nil // whoever needs a topic says so
 	}
 	for delay := 250 * time.Millisecond; ; delay = min(2*delay, 5*time.Second) {
-		err := processors.EnsureTopics(ctx, calculator, c.Processor)
+		err := processors.EnsureTopics(ctx, application, c.Processor)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -109,7 +115,7 @@ func (c Config) prepare(ctx context.Context, logger *slog.Logger) error {
 	}
 }
 
-// Everything returns the four components for one process, in the order in which to start them: the commander answers from
+// Everything returns the five components for one process, in the order in which to start them: the commander answers from
 // the subscriptions and the view beside it. Stop them in that order too.
 func Everything(config Config) ([]Component, error) {
 	var made []Component
@@ -129,6 +135,11 @@ func Everything(config Config) ([]Component, error) {
 		return fail(err)
 	}
 	made = append(made, view)
+	history, err := History(config)
+	if err != nil {
+		return fail(err)
+	}
+	made = append(made, history)
 	subscriptions, err := newSubscriptions(config)
 	if err != nil {
 		return fail(err)

@@ -65,8 +65,11 @@ func (p *processor) assigned(partition int32) bool {
 }
 
 // Ready implements Component.
-func (p *processor) Ready() error {
-	for _, group := range p.inner.Status().Groups {
+func (p *processor) Ready() error { return ready(p.inner) }
+
+// ready returns nil once a processor is restored and working, else what it still waits for.
+func ready(p *processors.Processor) error {
+	for _, group := range p.Status().Groups {
 		if group.Running {
 			continue
 		}

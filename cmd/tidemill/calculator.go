@@ -2,23 +2,27 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tidemill/tidemill/apps/calculator"
+	"github.com/tidemill/tidemill/apps/pages"
 	"github.com/tidemill/tidemill/internal/settings"
 )
 
 func newCalculator() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "calculator", Short: "Run one component of the calculator in a process of its own", Args: noArguments,
-		Long: `Runs one of the calculator's four components against a Kafka of yours. The log joins them: start as many of each, on as
-many machines, as you like. Processors share the partitions; views and subscriptions each have a full copy.
+		Long: `Runs one of the calculator's five components against a Kafka of yours. The log joins them: start as many of each, on as
+many machines, as you like. Processors share the partitions; views, histories and subscriptions each have a full copy.
 
   commander      takes in commands over HTTP            POST /values, PUT /values/{id}
   processor      makes events of commands, exactly once
   view           answers queries over HTTP              GET /values, GET /values/{id}
+  history        tells how values came to be            GET /values/{id}/history
   subscriptions  tells what became of commands          GET /commands/{id}, GET /outcomes`,
 		Example: `  tidemill calculator processor     --brokers kafka:9092 --data /var/lib/tidemill
   tidemill calculator view          --brokers kafka:9092 --data /var/lib/tidemill
@@ -32,6 +36,7 @@ many machines, as you like. Processors share the partitions; views and subscript
 		newComponent("commander", "Take in commands over HTTP", calculator.Commander, ":3030", ":3031", append([]settings.Group{settings.GroupRemote}, web...)),
 		newComponent("processor", "Make events of commands, exactly once", calculator.Processor, ":3030", ":3041", append([]settings.Group{settings.GroupProcessor}, common...)),
 		newComponent("view", "Answer queries over HTTP", calculator.View, ":3032", ":3042", web),
+		newComponent("history", "Tell how values came to be", calculator.History, ":3034", ":3044", web),
 		newComponent("subscriptions", "Tell what became of commands", calculator.Subscriptions, ":3033", ":3043", web),
 	)
 	return cmd
@@ -56,6 +61,14 @@ func newComponent(name, short string, make func(calculator.Config) (calculator.C
 	return withFlags(cmd, defaults, groups...)
 }
 
+// calculatorPage serves the calculator's page at the root.
+func calculatorPage(s settings.Settings) func(mux *http.ServeMux) error {
+	return func(mux *http.ServeMux) error {
+		own := pages.System{Name: "calculator", Addr: s.Calculator.Addr, Path: "/"}
+		return errors.Join(pages.Mount(mux, pages.Calculator, "/"), pages.Files(mux, own))
+	}
+}
+
 func runComponent(ctx context.Context, s settings.Settings, make func(calculator.Config) (calculator.Component, error)) error {
 	logger := s.Log.Logger()
 	ctx, cancel := signals(ctx, logger)
@@ -70,6 +83,9 @@ func runComponent(ctx context.Context, s settings.Settings, make func(calculator
 		return err
 	}
 	p.add(component)
+	if component.Name() == "commander" {
+		p.pages = calculatorPage(s) // for where a gateway makes one origin of all components
+	}
 	return p.run(ctx, nil, func() {
 		attributes := []any{"component", component.Name(), "brokers", s.Kafka.String(), "data", s.Data, "authorization", config.Authorizer != nil}
 		if p.app != nil {

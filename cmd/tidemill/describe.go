@@ -18,6 +18,10 @@ var applications = map[string]func() (*topology.Topology, error){
 		t, _, err := calculator.Topology()
 		return t, err
 	},
+	"calculator-history": func() (*topology.Topology, error) {
+		t, _, err := calculator.HistoryTopology()
+		return t, err
+	},
 }
 
 // application returns a built-in application.

@@ -167,6 +167,16 @@ func hardened(next http.Handler, m *httpMetrics, logger *slog.Logger) http.Handl
 	})
 }
 
+// sameOrigin refuses what a browser sends for another site's page, unless it only reads: a page that somebody visits must not
+// send commands to what they can reach. Reading by such a page is the browser's to refuse, since nothing here allows it.
+func sameOrigin(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		problem.Write(w, problem.Details{Status: http.StatusForbidden, Detail: "a page of another origin may not send this"})
+	}))
+	return protection.Handler(next)
+}
+
 // requestID returns the id that a client or proxy gave the request, if it is one, or a new one.
 func requestID(r *http.Request) string {
 	given := r.Header.Get(requestIDHeader)

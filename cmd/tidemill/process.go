@@ -34,6 +34,7 @@ type process struct {
 	registry *prometheus.Registry
 
 	components []running
+	pages      func(mux *http.ServeMux) error // adds the pages, where all that they ask for is served; nil for none
 	watch      *watch
 	health     *health
 	app, admin *httpServer // nil where there is none
@@ -99,7 +100,10 @@ func (p *process) listen() error {
 		for _, component := range p.components {
 			component.Mount(mux)
 		}
-		handler := hardened(p.watch.guard(commands.Problems(mux)), metrics, p.logger)
+		if err := p.mountPages(mux); err != nil {
+			return err
+		}
+		handler := hardened(sameOrigin(p.watch.guard(commands.Problems(mux))), metrics, p.logger)
 		if p.app, err = newHTTPServer("the calculator", p.settings.Calculator.Addr, "calculator-addr", handler, p.logger); err != nil {
 			return err
 		}
@@ -112,6 +116,13 @@ func (p *process) listen() error {
 		_ = p.app.listener.Close() // the process ends anyway
 	}
 	return err
+}
+
+func (p *process) mountPages(mux *http.ServeMux) error {
+	if p.pages == nil {
+		return nil
+	}
+	return p.pages(mux)
 }
 
 // serves reports whether there is anything but the processor.

@@ -18,7 +18,7 @@ func newUp() *cobra.Command {
 	defaults.Kafka.Brokers = nil
 	cmd := &cobra.Command{
 		Use: "up", Short: "Run everything in one process, with a broker of its own", Args: noArguments,
-		Long: `Runs the calculator's four components in one process, and the embedded broker in a second one that ends with it. Data is
+		Long: `Runs the calculator's five components in one process, and the embedded broker in a second one that ends with it. Data is
 kept in ./tidemill-data, or where --data or TIDEMILL_DATA says; the next 'tidemill up' goes on with it. With --brokers it
 uses those brokers instead of its own.
 
@@ -91,6 +91,7 @@ func up(ctx context.Context, s upSettings, out io.Writer) (err error) {
 		return err
 	}
 	p.add(components...)
+	p.pages = calculatorPage(s.Settings)
 	err = p.run(ctx, failed, func() { p.banner(out, s.embedded) })
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return nil
@@ -101,7 +102,7 @@ func up(ctx context.Context, s upSettings, out io.Writer) (err error) {
 // banner says where everything is.
 func (p *process) banner(out io.Writer, embedded bool) {
 	fmt.Fprintf(out, "\nTidemill is up.\n\n")
-	fmt.Fprintf(out, "  calculator     %s\n", p.app.url())
+	fmt.Fprintf(out, "  calculator     %s  (a page for browsers, and HTTP)\n", p.app.url())
 	if p.admin != nil {
 		fmt.Fprintf(out, "  operators      %s  (/metrics, /healthz, /readyz)\n", p.admin.url())
 	}

@@ -1,0 +1,38 @@
+import { useEffect, useState } from "preact/hooks";
+
+/** Store is a value that components follow. */
+export class Store<T> {
+  private readonly readers = new Set<() => void>();
+
+  constructor(private value: T) {}
+
+  get(): T {
+    return this.value;
+  }
+
+  set(value: T): void {
+    if (Object.is(value, this.value)) return;
+    this.value = value;
+    for (const reader of [...this.readers]) reader();
+  }
+
+  update(change: (value: T) => T): void {
+    this.set(change(this.value));
+  }
+
+  follow(reader: () => void): () => void {
+    this.readers.add(reader);
+    return () => this.readers.delete(reader);
+  }
+}
+
+/** useStore returns a store's value and draws the component again when it changes. */
+export function useStore<T>(store: Store<T>): T {
+  const [value, setValue] = useState(() => store.get());
+  useEffect(() => {
+    const read = () => setValue(() => store.get());
+    read();
+    return store.follow(read);
+  }, [store]);
+  return value;
+}

@@ -1,0 +1,116 @@
+import { authorization, delay, either, note, pause, reasonOf } from "./http";
+import { parse } from "./json";
+
+/** Event is one server-sent event. */
+export interface Event {
+  type: string;
+  data: string;
+}
+
+export interface Reader {
+  /** event takes one event. */
+  event(event: Event): void;
+  /** opened: the server answered; resumed tells that it goes on after the last event. */
+  opened?(resumed: boolean): void;
+  /** lost: the connection is gone; another attempt follows by itself. */
+  lost?(reason: string): void;
+  /** ended: the server will not serve this, and nothing is tried any more. */
+  ended?(status: number, reason: string): void;
+}
+
+/** The server sends a comment at least every 15 s; without any sign for so long the connection is dead. */
+const silence = 40_000;
+
+/**
+ * stream reads server-sent events until the signal ends it. It connects again whenever the connection is lost, and goes on
+ * after the last event. EventSource would do too, but it sends no Authorization header and hides why it failed.
+ */
+export async function stream(path: string, reader: Reader, signal: AbortSignal): Promise<void> {
+  let last = "";
+  for (let attempt = 0; !signal.aborted; attempt++) {
+    const connection = new AbortController();
+    let atLeast = 0;
+    try {
+      const headers: Record<string, string> = { Accept: "text/event-stream", ...authorization() };
+      if (last) headers["Last-Event-ID"] = last;
+      const response = await fetch(path, { headers, signal: either([signal, connection.signal]), cache: "no-store" });
+      if (response.status !== 200 || !response.body) {
+        const reason = await explain(response);
+        if (response.status < 500 && response.status !== 429) {
+          reader.ended?.(response.status, reason);
+          return;
+        }
+        atLeast = 1000 * Number(response.headers.get("Retry-After") ?? 0);
+        throw new Error(reason);
+      }
+      reader.opened?.(last !== "");
+      attempt = 0;
+      await read(response.body, connection, (type, data, id) => {
+        if (id !== null) last = id;
+        if (data !== null) reader.event({ type, data });
+      });
+      throw new Error("the server closed the connection");
+    } catch (failure) {
+      connection.abort();
+      if (signal.aborted) return;
+      reader.lost?.(failure instanceof Error && failure.name !== "TypeError" ? failure.message : "the server does not answer");
+    }
+    try {
+      await pause(delay(attempt, atLeast), signal);
+    } catch {
+      return;
+    }
+  }
+}
+
+async function explain(response: Response): Promise<string> {
+  const answer = { status: response.status, headers: response.headers, body: null as ReturnType<typeof parse> };
+  try {
+    answer.body = parse(await response.text());
+  } catch {
+    // A problem without a document: its status says enough.
+  }
+  note(answer);
+  return reasonOf(answer);
+}
+
+/** read takes a body apart into events, as the HTML standard has it (section 9.2.6). */
+async function read(
+  body: ReadableStream<Uint8Array>,
+  connection: AbortController,
+  take: (type: string, data: string | null, id: string | null) => void,
+): Promise<void> {
+  const chunks = body.getReader();
+  const decoder = new TextDecoder();
+  let buffer = "";
+  let type = "";
+  let data: string[] = [];
+  let id: string | null = null;
+  let watchdog = setTimeout(() => connection.abort(), silence);
+  try {
+    for (;;) {
+      const { done, value } = await chunks.read();
+      if (done) return;
+      clearTimeout(watchdog);
+      watchdog = setTimeout(() => connection.abort(), silence);
+      buffer += decoder.decode(value, { stream: true });
+      const lines = buffer.split(/\r\n|\n|\r(?!$)/);
+      buffer = lines.pop() ?? "";
+      for (const line of lines) {
+        if (line === "") {
+          if (data.length > 0 || id !== null) take(type || "message", data.length > 0 ? data.join("\n") : null, id);
+          [type, data, id] = ["", [], null];
+          continue;
+        }
+        const colon = line.indexOf(":");
+        const field = colon < 0 ? line : line.slice(0, colon);
+        const text = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
+        if (field === "event") type = text;
+        else if (field === "data") data.push(text);
+        else if (field === "id") id = text;
+      }
+    }
+  } finally {
+    clearTimeout(watchdog);
+  }
+}

@@ -1,0 +1,237 @@
+// Package browser tests the pages as people use them: a real server started as `tidemill up`, and a real chromium. Every
+// test fails where the page logs an error or its Content-Security-Policy refuses something.
+//
+// The tests keep screenshots in .cache/screenshots for a person to see.
+package browser
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// patience bounds every wait for something that must happen.
+const patience = 30 * time.Second
+
+// screenshots is where they are kept, from this package's directory.
+var screenshots = filepath.Join("..", "..", ".cache", "screenshots")
+
+// chromium is the browser that all tests share; each of their users has an own, empty profile in it.
+var chromium browserProcess
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	chromium.stop()
+	os.Exit(code)
+}
+
+// browserProcess is one chromium.
+type browserProcess struct {
+	once   sync.Once
+	ctx    context.Context
+	cancel []context.CancelFunc
+	err    error
+}
+
+// errNoBrowser says that there is none on this machine.
+var errNoBrowser = errors.New("there is no chromium here: apt-get install chromium")
+
+// start returns the browser's context. Without a browser the test is skipped, but not in continuous integration.
+func (b *browserProcess) start(t *testing.T) context.Context {
+	t.Helper()
+	b.once.Do(b.launch)
+	if errors.Is(b.err, errNoBrowser) && os.Getenv("CI") != "true" {
+		t.Skipf("skipped: %v", b.err)
+	}
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	return b.ctx
+}
+
+func (b *browserProcess) launch() {
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome-stable", "google-chrome"} {
+		if found, err := exec.LookPath(name); err == nil {
+			path = found
+			break
+		}
+	}
+	if path == "" {
+		b.err = errNoBrowser
+		return
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WSURLReadTimeout(patience),
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("lang", "en-GB"))
+	if os.Getuid() == 0 {
+		options = append(options, chromedp.NoSandbox) // chromium refuses to run as root with it
+	}
+	allocated, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, cancel2 := chromedp.NewContext(allocated)
+	b.ctx, b.cancel = ctx, []context.CancelFunc{cancel2, cancel}
+	if err := chromedp.Do(ctx); err != nil {
+		b.err = fmt.Errorf("starting %s: %w", path, err)
+	}
+}
+
+func (b *browserProcess) stop() {
+	for _, cancel := range b.cancel {
+		cancel()
+	}
+}
+
+// binary builds the command once and returns its path.
+var binary = sync.OnceValues(func() (string, error) {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(root, ".cache", "browser", "tidemill")
+	build := exec.Command("go", "build", "-o", path, "./cmd/tidemill")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the command: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// server is a `tidemill up` of its own, which can be killed and started again.
+type server struct {
+	t          *testing.T
+	calculator string // URL
+	admin      string // URL
+	args       []string
+	logs       *os.File
+	cmd        *exec.Cmd
+	done       chan struct{} // closed when cmd has ended
+}
+
+// freeAddr returns a loopback address that was free a moment ago.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// up starts everything on addresses of its own, and ends it with the test.
+func up(t *testing.T, flags ...string) *server {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tidemill-browser-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{t: t}
+	calculator, admin := freeAddr(t), freeAddr(t)
+	s.calculator, s.admin = "http://"+calculator, "http://"+admin
+	s.args = append([]string{
+		"up", "--data", filepath.Join(dir, "data"), "--calculator-addr", calculator, "--admin-addr", admin, "--broker-addr", "127.0.0.1:0",
+	}, flags...)
+	if s.logs, err = os.Create(filepath.Join(dir, "log")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.cleanUp(dir) })
+	s.start()
+	s.awaitReady()
+	return s
+}
+
+// start starts the process, which does not run.
+func (s *server) start() {
+	s.t.Helper()
+	path, err := binary()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cmd := exec.Command(path, s.args...)
+	cmd.Stdout, cmd.Stderr = s.logs, s.logs
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // how it ended is in cmd.ProcessState
+		close(done)
+	}()
+	s.cmd, s.done = cmd, done
+}
+
+// kill ends the process at once, as a power switch would.
+func (s *server) kill() {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		s.t.Fatalf("killing the server: %v", err)
+	}
+	<-s.done
+}
+
+func (s *server) awaitReady() {
+	s.t.Helper()
+	client := &http.Client{Timeout: 2 * time.Second}
+	defer client.CloseIdleConnections()
+	eventually(s.t, "the server is ready", func() error {
+		response, err := client.Get(s.admin + "/readyz")
+		if err != nil {
+			return err
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return errors.New(response.Status)
+		}
+		return nil
+	})
+}
+
+// cleanUp ends the process, shows the end of its log if the test failed, and removes its data. Its broker, a process of its
+// own, closes its files by itself.
+func (s *server) cleanUp(dir string) {
+	if s.cmd != nil {
+		s.kill()
+	}
+	if s.t.Failed() {
+		logs, _ := os.ReadFile(s.logs.Name())
+		s.t.Logf("the server's log ends with:\n%s", bytes.TrimSpace(logs[max(0, len(logs)-4000):]))
+	}
+	_ = s.logs.Close()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		err := os.RemoveAll(dir)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Errorf("removing %s: %v", dir, err)
+			return
+		}
+	}
+}
+
+// eventually tries until there is no error.
+func eventually(t *testing.T, what string, try func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("still not so after %s: %s: %v", patience, what, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
