@@ -6,7 +6,8 @@
 //   - [JSON] for structured values, strict where strictness saves data, built on encoding/json/v2;
 //   - [String], [Bytes], [Int32], [Int64], [Float64], [Bool] and [Void], whose bytes equal those of the Java client's
 //     serializers, so that a key written by a Java program and one written here land on the same partition;
-//   - [OrderedInt64], whose bytes sort as the numbers do, for range reads over a sorted store;
+//   - [Rows] for keys of a partition and a sort key, put together from [Ordered] parts, whose bytes sort as the values do:
+//     [OrderedString], [OrderedInt64], [OrderedTime], [OrderedDecimal], [OrderedTuple2], [Descending] and others;
 //   - [UUID] as 16 bytes and [DecimalText] for exact decimals;
 //   - [Versioned] and [Enveloped], which add a type name and a schema version, in record headers or in the bytes.
 //

@@ -52,6 +52,9 @@ func (c *convertCodec[A, B]) Decode(data []byte) (B, error) {
 	return value, nil
 }
 
+// partitioner is how the codec's keys choose partitions: their bytes are those of the other codec.
+func (c *convertCodec[A, B]) partitioner() Partitioner { return PartitionerOf(c.codec) }
+
 // Variant returns a codec for the interface type T that handles values whose dynamic type is C: the body of one
 // [Type] of a [Schema] over several message types. Another dynamic type is an [ErrUnencodable].
 func Variant[T, C any](codec Codec[C]) Codec[T] { return variantCodec[T, C]{codec: codec} }

@@ -60,25 +60,6 @@ func (int64Codec) Decode(data []byte) (int64, error) {
 	return int64(binary.BigEndian.Uint64(data)), nil
 }
 
-// OrderedInt64 returns the codec of 64-bit integers as eight bytes, big-endian with the sign bit flipped, so that the
-// bytes sort as the numbers do. They are not what Java's LongSerializer writes; [Int64] is.
-func OrderedInt64() Codec[int64] { return orderedInt64Codec{} }
-
-type orderedInt64Codec struct{}
-
-const signBit = 1 << 63
-
-func (orderedInt64Codec) Append(dst []byte, value int64) ([]byte, error) {
-	return binary.BigEndian.AppendUint64(dst, uint64(value)^signBit), nil
-}
-
-func (orderedInt64Codec) Decode(data []byte) (int64, error) {
-	if err := wantLength("an ordered 64-bit integer", 8, len(data)); err != nil {
-		return 0, err
-	}
-	return int64(binary.BigEndian.Uint64(data) ^ signBit), nil
-}
-
 // Int32 returns the codec of 32-bit integers as four bytes, big-endian two's complement: the bytes of Java's
 // IntegerSerializer.
 func Int32() Codec[int32] { return int32Codec{} }

@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/commands/outcome"
-	"github.com/tidemill/tidemill/internal/partition"
+	"github.com/tidemill/tidemill/internal/log"
 )
 
 // grace is how much longer than the producer's own deadline is waited for it to say so.
@@ -60,11 +60,7 @@ func newKafkaProducer(cluster Cluster, timeout time.Duration) (*kafkaProducer, e
 		kgo.ProduceRequestTimeout(timeout),
 		kgo.MaxBufferedRecords(maxBufferedRecords),
 		kgo.MaxBufferedBytes(maxBufferedBytes),
-		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
-			return func(record *kgo.Record, partitions int) int {
-				return int(partition.ForKey(record.Key, int32(partitions)))
-			}
-		})),
+		kgo.RecordPartitioner(log.Partitioner()),
 	)...)
 	if err != nil {
 		return nil, fmt.Errorf("configuring the producer of commands: %w", err)

@@ -16,6 +16,7 @@ import (
 	"github.com/tidemill/tidemill/commands/auth"
 	"github.com/tidemill/tidemill/commands/internal/prefer"
 	"github.com/tidemill/tidemill/commands/outcome"
+	"github.com/tidemill/tidemill/internal/log"
 	"github.com/tidemill/tidemill/internal/meta"
 )
 
@@ -244,6 +245,9 @@ func (x *exchange[K, C]) record(principal Principal) (*kgo.Record, error) {
 			{Key: meta.Command, Value: []byte(x.request.command)},
 			{Key: meta.Fingerprint, Value: x.print},
 		},
+	}
+	if partitioner := codecs.PartitionerOf(topic.Key); partitioner != nil {
+		log.SetPartitionKey(record, codecs.AppendPartitionKey(partitioner, nil, key))
 	}
 	if principal.ID != "" {
 		record.Headers = append(record.Headers, kgo.RecordHeader{Key: meta.Principal, Value: []byte(principal.ID)})

@@ -28,6 +28,7 @@ type decideInstance[K, C, E, S any] struct {
 	node       *graph.Node
 	decider    Decider[K, C, E, S]
 	key        codecs.Codec[K]
+	placing    placing[K]
 	state      graph.State
 	seen       seenCommands
 	rows       *cache[S]
@@ -40,7 +41,7 @@ type decideInstance[K, C, E, S any] struct {
 }
 
 func newDecideInstance[K, C, E, S any](ctx *graph.Context, node *graph.Node, key codecs.Codec[K], name, seen string, decider Decider[K, C, E, S]) (*decideInstance[K, C, E, S], error) {
-	d := &decideInstance[K, C, E, S]{node: node, decider: decider, key: key, state: ctx.State(name), rows: newCache[S](cachedRows)}
+	d := &decideInstance[K, C, E, S]{node: node, decider: decider, key: key, placing: newPlacing(key), state: ctx.State(name), rows: newCache[S](cachedRows)}
 	d.decider.State = codecs.ForStore(decider.State)
 	d.seen = seenCommands{rows: ctx.State(seen), horizon: decider.Horizon.Milliseconds()}
 	if d.state == nil || d.seen.rows == nil {
@@ -108,7 +109,7 @@ func (d *decideInstance[K, C, E, S]) place(ctx *graph.Context, key K, command C)
 			return fmt.Errorf("%w: %q under %q", errForeignKey, d.otherKey, d.keyBytes)
 		}
 	}
-	if want := partition.ForKey(d.keyBytes, ctx.Partitions); want != ctx.Partition {
+	if want := partition.ForKey(d.placing.key(d.keyBytes), ctx.Partitions); want != ctx.Partition {
 		return fmt.Errorf("%w: it is on %d, its key's is %d", errWrongPartition, ctx.Partition, want)
 	}
 	return nil

@@ -8,20 +8,28 @@ import (
 )
 
 // GroupedTable is a table whose rows are taken together under new keys: what comes next is an aggregation that adds a row's
-// new value and subtracts its old one. It always goes through <application>-<name>-repartition.
+// new value and subtracts its old one. It goes through <application>-<name>-repartition, but for GroupWithin.
 type GroupedTable[K, V any] struct {
-	out   *port[K, Change[V]]
-	key   codec[K]
-	value codec[V]
+	out    *port[K, Change[V]]
+	key    codec[K]
+	value  codec[V]
+	leaves bool // the groups may be of other partitions than the rows
 }
 
 // GroupBy takes the rows together for which f returns the same key, each with the value that f returns. f is called for old
 // and new values alike and must return the same for the same row: what was added is found again only so.
 func (t Table[K, V]) GroupBy[L, W any](f func(K, V) (L, W), key codecs.Codec[L], value codecs.Codec[W]) GroupedTable[L, W] {
-	node := t.builder.node(graph.Stateless, "groupBy", "", t.out.node)
+	return grouped(t, "groupBy", f, key, value, true)
+}
+
+func grouped[K, V, L, W any](t Table[K, V], operator string, f func(K, V) (L, W), key codec[L], value codec[W], leaves bool) GroupedTable[L, W] {
+	node := t.builder.node(graph.Stateless, operator, "", t.out.node)
 	t.builder.needs(node, f != nil, "its function")
-	needsCodec(t.builder, node, key, "key", "give one to GroupBy")
-	needsCodec(t.builder, node, value, "value", "give one to GroupBy")
+	needsCodec(t.builder, node, key, "key", "give one to "+method(operator))
+	needsCodec(t.builder, node, value, "value", "give one to "+method(operator))
+	if !leaves {
+		needsKey(t.builder, node, t.key)
+	}
 	out := newPort[L, Change[W]](t.builder, node)
 	t.out.attach(func(ctx *graph.Context) (handler[K, Change[V]], error) {
 		next, err := out.start(ctx)
@@ -29,9 +37,12 @@ func (t Table[K, V]) GroupBy[L, W any](f func(K, V) (L, W), key codecs.Codec[L],
 			return nil, err
 		}
 		group := &regroup[K, V, L, W]{node: node, f: f, key: key, next: next}
+		if !leaves {
+			group.same = newWithin(node, t.key, key)
+		}
 		return group.handle, nil
 	})
-	return GroupedTable[L, W]{out: out, key: key, value: value}
+	return GroupedTable[L, W]{out: out, key: key, value: value, leaves: leaves}
 }
 
 // regroup is the groupBy operator over a table in one task.
@@ -39,6 +50,7 @@ type regroup[K, V, L, W any] struct {
 	node             *graph.Node
 	f                func(K, V) (L, W)
 	key              codec[L]
+	same             *within[K, L] // nil: groups may be of other partitions
 	next             handler[L, Change[W]]
 	oldBytes, nBytes []byte // scratch
 }
@@ -54,6 +66,9 @@ func (r *regroup[K, V, L, W]) handle(ctx *graph.Context, key K, change Change[V]
 	}
 	if change.HasNew {
 		newKey, new.New = r.f(key, change.New)
+		if err := r.same.check(key, newKey); err != nil {
+			return err
+		}
 	}
 	if change.HasOld && change.HasNew {
 		var err error
@@ -118,7 +133,10 @@ type tableAggregator[K, V, A any] struct {
 
 func tableAggregated[K, V, A any](g GroupedTable[K, V], operator, name string, codec codec[A], how tableAggregator[K, V, A]) Table[K, A] {
 	b := g.out.builder
-	out, _ := repartition(g.out, name, g.key, changes(g.value), topicOptions{})
+	out := g.out
+	if g.leaves {
+		out, _ = repartition(out, name, g.key, changes(g.value), topicOptions{})
+	}
 	node := b.node(graph.Stateful, operator, name, out.node)
 	b.needs(node, how.given, "one of its functions")
 	if operator == "aggregate" {

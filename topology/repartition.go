@@ -35,7 +35,7 @@ func repartition[K, V any](from *port[K, V], name string, key codec[K], value co
 	b := from.builder
 	topic := &graph.Topic{
 		Name: graph.RepartitionTopic(b.application, name), Partitions: o.partitions, Internal: true, Retention: -1,
-		KeyType: reflect.TypeFor[K](), ValueType: reflect.TypeFor[V](), Type: typesOf[K, V](),
+		KeyType: reflect.TypeFor[K](), ValueType: reflect.TypeFor[V](), Type: typesOf[K, V](), Partitioner: codecs.PartitionerOf(key),
 	}
 	write := b.node(graph.Repartition, "repartition", name, from.node)
 	write.Topic, write.Terminal = topic, true

@@ -11,8 +11,8 @@ import (
 // errNoTopic says that a function of ToDynamic returned no topic.
 var errNoTopic = errors.New("no topic was chosen for the record; filter out what is not to be written")
 
-// To writes the stream's records to a topic. The partition follows from the key, as Java's default partitioner has it; the
-// record keeps its timestamp and headers.
+// To writes the stream's records to a topic. The partition follows from the key, or from the part of it that decides
+// (codecs.Rows), as Java's default partitioner has it; the record keeps its timestamp and headers.
 func (s Stream[K, V]) To(topic Topic[K, V]) {
 	node := s.builder.node(graph.Sink, "to", topic.name, s.out.node)
 	node.Topic, node.Terminal = topic.erased(), true
@@ -61,11 +61,12 @@ type writer[K, V any] struct {
 	key     codec[K]
 	value   codec[V]
 	headers func([]codecs.Header, V) []codecs.Header // nil if the value's codec writes none
+	placing placing[K]
 	scratch []byte
 }
 
 func newWriter[K, V any](node *graph.Node, key codec[K], value codec[V]) *writer[K, V] {
-	w := &writer[K, V]{node: node, key: key, value: value}
+	w := &writer[K, V]{node: node, key: key, value: value, placing: newPlacing(key)}
 	if withHeaders, ok := value.(codecs.HeaderCodec[V]); ok {
 		w.headers = withHeaders.AppendHeaders
 	}
@@ -80,6 +81,11 @@ func (w *writer[K, V]) emit(ctx *graph.Context, topic string, key K, value V) er
 	if !ctx.NullKey {
 		if output.Key, w.scratch, err = encode(ctx, w.scratch, w.key, key); err != nil {
 			return encodeError(w.node, fmt.Errorf("encoding the key: %w", err))
+		}
+		if w.placing.partitioner != nil {
+			part := w.placing.key(output.Key)
+			output.PartitionKey = ctx.Arena(len(part))
+			copy(output.PartitionKey, part)
 		}
 	}
 	if !ctx.NullValue {

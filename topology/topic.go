@@ -3,6 +3,7 @@ package topology
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"time"
 
 	"github.com/tidemill/tidemill/codecs"
@@ -57,7 +58,7 @@ func (t Topic[K, V]) Value() codecs.Codec[V] { return t.value }
 func (t Topic[K, V]) erased() *graph.Topic {
 	return &graph.Topic{
 		Name: t.name, Partitions: t.partitions, Retention: t.retention,
-		KeyType: reflect.TypeFor[K](), ValueType: reflect.TypeFor[V](), Type: typesOf[K, V](),
+		KeyType: reflect.TypeFor[K](), ValueType: reflect.TypeFor[V](), Type: typesOf[K, V](), Partitioner: codecs.PartitionerOf(t.key),
 	}
 }
 
@@ -88,4 +89,7 @@ func checkTopicName(name string) error {
 
 func typesOf[K, V any]() string { return typeName[K]() + ", " + typeName[V]() }
 
-func typeName[T any]() string { return reflect.TypeFor[T]().String() }
+// typeName names a type as code does: a type argument of a generic type without its package's path.
+func typeName[T any]() string { return importPath.ReplaceAllString(reflect.TypeFor[T]().String(), "") }
+
+var importPath = regexp.MustCompile(`[^\[\],* ]*/`)

@@ -136,16 +136,17 @@ func New[K, V any](config Config[K, V]) (*View[K, V], error) {
 	}
 	options := store.Options{Cache: store.NewCache(config.CacheBytes)}
 	inner, err := bridge.NewView(bridge.ViewConfig{
-		Name:    config.Name,
-		Topic:   config.Changelog,
-		Dir:     config.Dir,
-		Group:   config.Processor.Group,
-		Sources: config.Processor.Topics,
-		MaxAge:  config.MaxAge,
-		Client:  clients(config.Log),
-		Open:    func(dir string) (store.Engine, error) { return store.OpenLevelDB(dir, options) },
-		Destroy: store.Destroy,
-		Logger:  config.Logger,
+		Name:        config.Name,
+		Topic:       config.Changelog,
+		Dir:         config.Dir,
+		Group:       config.Processor.Group,
+		Sources:     config.Processor.Topics,
+		Partitioner: codecs.PartitionerOf(config.KeyCodec),
+		MaxAge:      config.MaxAge,
+		Client:      clients(config.Log),
+		Open:        func(dir string) (store.Engine, error) { return store.OpenLevelDB(dir, options) },
+		Destroy:     store.Destroy,
+		Logger:      config.Logger,
 	})
 	if err := errors.Join(append(problems, err)...); err != nil {
 		return nil, fmt.Errorf("%w %q: %w", ErrConfig, config.Name, err)

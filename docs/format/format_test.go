@@ -8,7 +8,9 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/internal/meta"
 	"github.com/tidemill/tidemill/internal/task"
 	"github.com/tidemill/tidemill/internal/token"
@@ -21,6 +23,14 @@ func TestExamples(t *testing.T) {
 		{"offset-metadata.md", meta.Offset{Sequence: 42, StreamTime: 1_700_000_000_000}.String()},
 		{"changelog.md", spaced(task.AppendChangelog(nil, 300, nil))},
 		{"changelog.md", spaced(task.AppendChangelog(nil, 5, append(binary.BigEndian.AppendUint64(nil, 0x0102030405060708), "\xac\x02c1"...)))},
+		{"row.md", spaced(encoded(codecs.OrderedString(), "al\x00ice"))},
+		{"row.md", spaced(encoded(codecs.Descending(codecs.OrderedString()), "a\x00"))},
+		{"row.md", spaced(encoded(codecs.OrderedInt64(), 1_700_000_000_000))},
+		{"row.md", spaced(encoded(codecs.Descending(codecs.OrderedInt64()), 1_700_000_000_000))},
+		{"row.md", spaced(encoded(codecs.OrderedDecimal(), units(1250)))},
+		{"row.md", spaced(encoded(codecs.OrderedDecimal(), units(-1250)))},
+		{"row.md", spaced(encoded(codecs.OrderedDecimal(), units(0)))},
+		{"row.md", spaced(encoded(orders, codecs.Row[string, placed]{Partition: "alice", Sort: placed{First: "cheap", Second: time.UnixMilli(1_700_000_000_000), Third: "o1"}}))},
 		{"token.md", token.Token{Topic: "calculator-commands", Partition: 1, Offset: 7}.String()},
 	} {
 		text, err := os.ReadFile(example.document)
@@ -83,6 +93,24 @@ func FuzzParseChangelog(f *testing.F) {
 			t.Fatalf("%x reads as %d, %x; written again it reads as %d, %x, %v", data, sequence, extra, again, more, err)
 		}
 	})
+}
+
+type placed = codecs.Tuple3[string, time.Time, string]
+
+// orders is the row of row.md.
+var orders = codecs.Rows(codecs.OrderedString(), codecs.OrderedTuple3(codecs.OrderedString(), codecs.Descending(codecs.OrderedTime()), codecs.OrderedString()))
+
+func encoded[T any](codec codecs.Codec[T], value T) []byte {
+	data, err := codec.Append(nil, value)
+	if err != nil {
+		return []byte(err.Error())
+	}
+	return data
+}
+
+func units(pence int64) codecs.Decimal {
+	price, _ := codecs.DecimalFromUnits(pence, 2)
+	return price
 }
 
 func spaced(data []byte) string { return fmt.Sprintf("% x", data) }

@@ -32,6 +32,9 @@ func (p *idempotent) Send(output *graph.Output, done func(int64)) {
 	record := transact.NewRecord(output)
 	p.pending.Add(record, done)
 	log.SetPartition(record, output.Partition)
+	if output.Partition == graph.PartitionByKey && output.PartitionKey != nil {
+		log.SetPartitionKey(record, output.PartitionKey)
+	}
 	failed := p.failed
 	p.client.Produce(context.Background(), record, func(r *kgo.Record, err error) {
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/internal/partition"
 	"github.com/tidemill/tidemill/internal/store"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -57,6 +58,8 @@ type ViewConfig struct {
 	Dir string
 	// Group is the consumer group of the processor that writes the changelog; empty when no token is to be followed.
 	Group string
+	// Partitioner says which part of a key decides its partition; nil is the whole key.
+	Partitioner codecs.Partitioner
 	// Sources are the topics that the group reads: tokens of others are refused. Not empty where Group is set.
 	Sources []string
 	// Shared has the view hold the partitions that Hold names, instead of all.
@@ -205,7 +208,13 @@ func (v *View) noteReady() {
 func (v *View) Partitions() int32 { return int32(len(*v.partitions.Load())) }
 
 // PartitionOf returns the partition on which a key's records are, -1 before the number of partitions is known.
-func (v *View) PartitionOf(key []byte) int32 { return partition.ForKey(key, v.Partitions()) }
+func (v *View) PartitionOf(key []byte) int32 {
+	if v.config.Partitioner != nil {
+		var space [64]byte
+		key = codecs.AppendPartitionKey(v.config.Partitioner, space[:0], key)
+	}
+	return partition.ForKey(key, v.Partitions())
+}
 
 // partition returns one partition, or nil.
 func (v *View) partition(number int32) *viewPartition {

@@ -19,14 +19,16 @@ type Output struct {
 	Partition int32
 	Key       []byte // nil is Kafka's null
 	Value     []byte // nil is Kafka's null
-	Headers   []Header
+	// PartitionKey is what PartitionByKey goes by; nil is Key. It is set where a part of the key decides (codecs.Partitioner).
+	PartitionKey []byte
+	Headers      []Header
 	// Timestamp in milliseconds since the epoch.
 	Timestamp int64
 	// Store is the store whose changelog the record belongs to, or empty.
 	Store string
 }
 
-// PartitionByKey lets murmur2 of the key choose the partition, as Java's default partitioner does.
+// PartitionByKey lets murmur2 of the key, or of what stands in for it, choose the partition, as Java's default partitioner does.
 const PartitionByKey int32 = -1
 
 // State is what a task's typed operators see of one store: ordered bytes, with the uncommitted writes on top.

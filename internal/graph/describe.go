@@ -125,6 +125,9 @@ func topicText(node *Node) string {
 	if node.Topic.Partitions > 0 {
 		text += fmt.Sprintf(", %d partitions", node.Topic.Partitions)
 	}
+	if node.Topic.Partitioner != nil {
+		text += ", partitioned by a part of its key"
+	}
 	if retention := retentionText(node.Topic); retention != "" {
 		text += ", " + retention
 	}

@@ -9,6 +9,8 @@ package graph
 import (
 	"reflect"
 	"time"
+
+	"github.com/tidemill/tidemill/codecs"
 )
 
 // Kind says what a node does. The texts appear in descriptions.
@@ -35,6 +37,8 @@ type Topic struct {
 	// KeyType and ValueType are the Go types of key and value: one topic has one pair. Type names them, for descriptions.
 	KeyType, ValueType reflect.Type
 	Type               string
+	// Partitioner says which part of a key decides its partition; nil is the whole key.
+	Partitioner codecs.Partitioner
 }
 
 // Store is a named state store of a task.

@@ -35,6 +35,7 @@ type (
 		Partitions  int32  `json:"partitions,omitempty"`
 		Internal    bool   `json:"internal,omitempty"`
 		RetentionMS int64  `json:"retentionMs,omitempty"`
+		KeyPart     bool   `json:"partitionedByKeyPart,omitempty"`
 	}
 	jsonStore struct {
 		Name               string `json:"name"`
@@ -86,6 +87,7 @@ func (v *view) jsonNode(node *Node) jsonNode {
 		n.Topic = &jsonTopic{
 			Name: topic.Name, Key: topic.KeyType.String(), Value: topic.ValueType.String(),
 			Partitions: topic.Partitions, Internal: topic.Internal, RetentionMS: retention,
+			KeyPart: topic.Partitioner != nil,
 		}
 	}
 	return n

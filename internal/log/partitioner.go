@@ -10,11 +10,24 @@ import (
 // while, so that batches fill.
 //
 // A chosen partition is marked in the record's Partition field by a negative
-// number, because a record that nobody chose for has 0 there.
+// number, because a record that nobody chose for has 0 there. A positive one is
+// the hash of the key that decides instead of the record's own.
 type partitioner struct{}
+
+// Partitioner returns the partitioner of this package's producers, for a client
+// made elsewhere: Java's rule, SetPartition and SetPartitionKey.
+func Partitioner() kgo.Partitioner { return partitioner{} }
 
 // chosen marks a partition as chosen; applied again it gives the partition.
 func chosen(partition int32) int32 { return -1 - partition }
+
+// hashed marks the key that decides. The hash 0 is on partition 0 of any number.
+func hashed(key []byte) int32 {
+	if hash := partition.Hash(key); hash > 0 {
+		return hash
+	}
+	return chosen(0)
+}
 
 // turn is how many records without a key go to a partition before the next one
 // has its turn.
@@ -29,13 +42,15 @@ type topicPartitioner struct {
 }
 
 func (p *topicPartitioner) RequiresConsistency(r *kgo.Record) bool {
-	return r.Partition < 0 || r.Key != nil
+	return r.Partition != 0 || r.Key != nil
 }
 
 func (p *topicPartitioner) Partition(r *kgo.Record, n int) int {
 	switch {
 	case r.Partition < 0:
 		return int(chosen(r.Partition)) // out of range is refused by the client
+	case r.Partition > 0:
+		return int(r.Partition) % n
 	case r.Key != nil:
 		return int(partition.ForKey(r.Key, int32(n)))
 	}

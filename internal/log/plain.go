@@ -37,6 +37,10 @@ func SetPartition(r *kgo.Record, partition int32) {
 	}
 }
 
+// SetPartitionKey has a producer of this package choose the partition of a record by another key than the record's own:
+// that of the part of a row's key which decides (codecs.Partitioner).
+func SetPartitionKey(r *kgo.Record, key []byte) { r.Partition = hashed(key) }
+
 // OffsetCommit commits a group's positions outside of a transaction, as the given member: it fails with ErrMemberFenced or
 // ErrInstanceFenced if the group has gone on without it.
 func OffsetCommit(ctx context.Context, cl *kgo.Client, m Member, to Positions) error {

@@ -250,6 +250,13 @@ func (p *TxnProducer) ProduceTo(r *kgo.Record, partition int32) error {
 	return p.produce(r)
 }
 
+// ProduceBy is Produce to the partition of another key than the record's own; see
+// SetPartitionKey. The key may be changed afterwards.
+func (p *TxnProducer) ProduceBy(r *kgo.Record, key []byte) error {
+	SetPartitionKey(r, key)
+	return p.produce(r)
+}
+
 func (p *TxnProducer) produce(r *kgo.Record) error {
 	t := p.txn
 	if t == nil {

@@ -56,8 +56,11 @@ func ForKey(key []byte, partitions int32) int32 {
 	if partitions <= 0 {
 		return -1
 	}
-	return int32(Murmur2(key)&0x7fffffff) % partitions
+	return Hash(key) % partitions
 }
+
+// Hash returns the positive part of Murmur2: modulo the number of partitions it is the key's partition.
+func Hash(key []byte) int32 { return int32(Murmur2(key) & 0x7fffffff) }
 
 // NewHasher returns a hash whose Sum32 is the positive part of Murmur2 over all
 // that was written since the last Reset: a partitioner that takes Sum32 modulo
@@ -72,7 +75,7 @@ func (h *hasher) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (h *hasher) Sum32() uint32 { return Murmur2(h.key) & 0x7fffffff }
+func (h *hasher) Sum32() uint32 { return uint32(Hash(h.key)) }
 
 func (h *hasher) Sum(b []byte) []byte { return binary.BigEndian.AppendUint32(b, h.Sum32()) }
 

@@ -73,6 +73,11 @@ func (c *client) Produce(record *kgo.Record) error {
 	return c.ProduceTo(record, partitioning.ForKey(record.Key, c.world.profile.partitions))
 }
 
+// ProduceBy implements transact.Client.
+func (c *client) ProduceBy(record *kgo.Record, key []byte) error {
+	return c.ProduceTo(record, partitioning.ForKey(key, c.world.profile.partitions))
+}
+
 // ProduceTo implements transact.Client: the record is sent a little later, with those that have come meanwhile.
 func (c *client) ProduceTo(record *kgo.Record, number int32) error {
 	tx := c.tx

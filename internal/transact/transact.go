@@ -20,6 +20,7 @@ type Client interface {
 	Begin() error
 	Produce(record *kgo.Record) error
 	ProduceTo(record *kgo.Record, partition int32) error
+	ProduceBy(record *kgo.Record, key []byte) error
 	Flush(ctx context.Context) error
 	CommitOffsets(ctx context.Context, member log.Member, to log.Positions) error
 	End(ctx context.Context, commit bool) (log.Outcome, error)
@@ -72,11 +73,14 @@ func (t *Producer) Begin(context.Context) error { return Translate(t.client.Begi
 func (t *Producer) Send(output *graph.Output, done func(int64)) {
 	record := NewRecord(output)
 	t.pending.Add(record, done)
-	if output.Partition == graph.PartitionByKey {
+	switch {
+	case output.Partition != graph.PartitionByKey:
+		_ = t.client.ProduceTo(record, output.Partition)
+	case output.PartitionKey != nil:
+		_ = t.client.ProduceBy(record, output.PartitionKey)
+	default:
 		_ = t.client.Produce(record)
-		return
 	}
-	_ = t.client.ProduceTo(record, output.Partition)
 }
 
 // Commit implements commit.Producer. The offsets follow the flushed records: sent beside them they would save a round trip,

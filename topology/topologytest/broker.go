@@ -1,6 +1,7 @@
 package topologytest
 
 import (
+	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/internal/graph"
 	"github.com/tidemill/tidemill/internal/meta"
 	"github.com/tidemill/tidemill/internal/partition"
@@ -10,6 +11,7 @@ import (
 // broker is a log as Kafka keeps it, for one producer with one transaction at a time.
 type broker struct {
 	counts   map[string]int32 // partitions by topic
+	parts    map[string]codecs.Partitioner
 	fallback int32
 	topics   map[string][]*segment
 	appended int64 // records so far, over all topics
@@ -54,7 +56,14 @@ func newBroker(g *graph.Graph, fallback int32) (*broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &broker{counts: counts, fallback: fallback, topics: map[string][]*segment{}, offsets: map[place]committed{}}
+	b := &broker{
+		counts: counts, parts: map[string]codecs.Partitioner{}, fallback: fallback, topics: map[string][]*segment{}, offsets: map[place]committed{},
+	}
+	for _, node := range g.Nodes {
+		if node.Topic != nil {
+			b.parts[node.Topic.Name] = node.Topic.Partitioner
+		}
+	}
 	for _, sub := range g.SubTopologies {
 		for _, store := range sub.Stores {
 			counts[store.Changelog] = counts[sub.Sources[0].Topic.Name]
@@ -76,12 +85,21 @@ func (b *broker) count(topic string) int32 {
 	return b.fallback
 }
 
-// partitionFor returns the partition of a key; a record without one goes to the wished partition, as far as there is one.
+// partitionFor returns the partition of what decides it, a record's key or what stands in for that; without one it is the
+// wished partition, as far as there is one.
 func (b *broker) partitionFor(topic string, key []byte, wish int32) int32 {
 	if key == nil {
 		return wish % b.count(topic)
 	}
 	return partition.ForKey(key, b.count(topic))
+}
+
+// deciding returns what decides the partition of a key that is written from outside.
+func (b *broker) deciding(topic string, key []byte) []byte {
+	if key == nil {
+		return nil
+	}
+	return codecs.AppendPartitionKey(b.parts[topic], []byte{}, key)
 }
 
 func (b *broker) segments(topic string) []*segment {

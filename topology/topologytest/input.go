@@ -86,7 +86,7 @@ func (d *Driver) pipe(record task.Record, options []PipeOption) {
 	}
 	switch count := d.log.count(record.Topic); {
 	case record.Partition == -1:
-		record.Partition = d.log.partitionFor(record.Topic, record.Key, 0)
+		record.Partition = d.log.partitionFor(record.Topic, d.log.deciding(record.Topic, record.Key), 0)
 	case record.Partition < 0 || record.Partition >= count:
 		d.t.Fatalf("topologytest: %s has %d partitions, there is no %d", record.Topic, count, record.Partition)
 	}

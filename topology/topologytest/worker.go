@@ -122,7 +122,11 @@ func (w *worker) send() {
 func (w *worker) write(output graph.Output) int64 {
 	target := output.Partition
 	if target == graph.PartitionByKey {
-		target = w.log.partitionFor(output.Topic, output.Key, w.partition)
+		deciding := output.Key
+		if output.PartitionKey != nil {
+			deciding = output.PartitionKey
+		}
+		target = w.log.partitionFor(output.Topic, deciding, w.partition)
 	}
 	return w.log.append(task.Record{
 		Topic: output.Topic, Partition: target, Key: bytes.Clone(output.Key), Value: bytes.Clone(output.Value),
