@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -97,7 +98,20 @@ func (x *exchange[K, C]) reject(found outcome.Outcome) {
 // pending answers 202: the command is in the log, and its status resource tells the rest.
 func (x *exchange[K, C]) pending(found outcome.Outcome) {
 	x.w.Header().Set("Location", x.statusURL())
-	x.write(http.StatusAccepted, encodeOutcome(found))
+	x.write(http.StatusAccepted, x.body(x.route.RenderPending, found))
+}
+
+// body returns what the route renders, or the outcome.
+func (x *exchange[K, C]) body(render func(context.Context, *Request, K, C, Outcome) ([]byte, error), found outcome.Outcome) []byte {
+	if render == nil {
+		return encodeOutcome(found)
+	}
+	body, err := render(x.r.Context(), x.request, x.key, x.command, found)
+	if err != nil {
+		x.c.config.Logger.Warn("the answer to a command could not be rendered", "command", found.ID, "status", found.Status, "error", err)
+		return encodeOutcome(found)
+	}
+	return body
 }
 
 // accept answers as the route has it.
@@ -109,16 +123,7 @@ func (x *exchange[K, C]) accept(found outcome.Outcome) {
 		x.w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	if x.route.Render == nil {
-		x.write(x.route.Status, encodeOutcome(found))
-		return
-	}
-	body, err := x.route.Render(x.r.Context(), x.request, x.key, x.command, found)
-	if err != nil {
-		x.c.config.Logger.Warn("the answer to an accepted command could not be rendered", "command", found.ID, "error", err)
-		body = encodeOutcome(found)
-	}
-	x.write(x.route.Status, body)
+	x.write(x.route.Status, x.body(x.route.Render, found))
 }
 
 func (x *exchange[K, C]) write(status int, body []byte) {

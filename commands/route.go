@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // Route is one way to give a command. K is the type of its key and C that of the command.
@@ -30,11 +31,17 @@ type Route[K, C any] struct {
 
 	// Status answers an accepted command: 200 (also if 0), 201 or 204.
 	Status int
+	// Wait is how long the answer waits for the outcome where the client does not say; 0 takes Config.Wait, negative means
+	// not at all.
+	Wait time.Duration
 	// Location, if set, returns the URL of what the command made or changed, for the Location header of that answer.
 	Location func(r *Request, key K, command C) string
 	// Render, if set, returns the JSON body of that answer; without it the outcome is the body. If it fails the outcome
 	// is, too: the command was accepted all the same.
 	Render func(ctx context.Context, r *Request, key K, command C, found Outcome) ([]byte, error)
+	// RenderPending, if set, returns the JSON body of the answer 202, of a command whose outcome is not known yet or not
+	// shown by the view yet; without it, or if it fails, the outcome as far as it is known is the body.
+	RenderPending func(ctx context.Context, r *Request, key K, command C, found Outcome) ([]byte, error)
 }
 
 // compiled is a route with what was made of it once.

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -268,7 +269,7 @@ func (x *exchange[K, C]) wait() time.Duration {
 	case x.prefer.HasWait:
 		return min(x.prefer.Wait, x.c.config.MaxWait)
 	}
-	return max(x.c.config.Wait, 0)
+	return max(cmp.Or(x.route.Wait, x.c.config.Wait), 0)
 }
 
 // answer waits as long as it may for the outcome and tells it.

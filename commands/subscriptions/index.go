@@ -114,7 +114,7 @@ func (x *index) begin(ctx context.Context, opening follow.Opening) (follow.Posit
 }
 
 func (x *index) clear() error {
-	for _, name := range []string{storeCommands, storeEntries, storeIDs, storeAggregates, storeFloors} {
+	for _, name := range []string{storeCommands, storeEntries, storeIDs, storeAggregates, storeTags, storeFloors} {
 		if err := x.engine.DeleteStore(name, name); err != nil {
 			return err
 		}
@@ -189,6 +189,10 @@ func (x *index) Apply(batch *follow.Batch) error {
 		}
 		key = appendPlace(appendName(key[:0], string(c.Key)), c.Place)
 		x.batch.Put(storeAggregates, key, nil)
+		if c.Tag != "" {
+			key = appendPlace(appendName(key[:0], c.Tag), c.Place)
+			x.batch.Put(storeTags, key, nil)
+		}
 	}
 	for i := range batch.Entries {
 		e := &batch.Entries[i]
@@ -247,6 +251,9 @@ func (x *index) expire(most int) (map[int32]floor, error) {
 			x.batch.Delete(storeCommands, rows.Key())
 			x.forget(c.ID, place)
 			x.batch.Delete(storeAggregates, appendPlace(appendName(nil, string(c.Key)), place))
+			if c.Tag != "" {
+				x.batch.Delete(storeTags, appendPlace(appendName(nil, c.Tag), place))
+			}
 			to = place.Offset + 1
 		}
 		if err := rows.Close(); err != nil {

@@ -17,12 +17,14 @@ var errRow = errors.New("malformed row in the store of outcomes")
 //	entries     place, kind, topic, partition, offset      → an event, a rejection or a dead letter
 //	ids         length and bytes of an id, place           → nothing
 //	aggregates  length and bytes of a key, place           → nothing
+//	tags        length and bytes of a tag, place           → nothing
 //	floors      partition                                  → the first place that is kept, and the time of the beginning
 const (
 	storeCommands   = "commands"
 	storeEntries    = "entries"
 	storeIDs        = "ids"
 	storeAggregates = "aggregates"
+	storeTags       = "tags"
 	storeFloors     = "floors"
 )
 
@@ -65,7 +67,11 @@ func appendCommand(dst []byte, c *command) []byte {
 	dst = appendText(dst, c.ID)
 	dst = appendText(dst, string(c.Key))
 	dst = appendText(dst, string(c.Fingerprint))
-	return appendText(dst, c.Principal)
+	dst = appendText(dst, c.Principal)
+	if c.Tag == "" {
+		return dst // as rows were before there were tags
+	}
+	return appendText(dst, c.Tag)
 }
 
 func parseCommand(place follow.Place, data []byte) (command, error) {
@@ -78,6 +84,10 @@ func parseCommand(place follow.Place, data []byte) (command, error) {
 	c.Key = []byte(r.text())
 	c.Fingerprint = []byte(r.text())
 	c.Principal = r.text()
+	if !r.bad && len(r.data) > 0 {
+		c.Tag = r.text()
+		r.bad = r.bad || c.Tag == ""
+	}
 	return c, r.end("a command")
 }
 

@@ -15,6 +15,10 @@ func TestRowsRoundTrip(t *testing.T) {
 	if got, err := parseCommand(place, appendCommand(nil, &c)); err != nil || !reflect.DeepEqual(got, c) {
 		t.Errorf("command %+v, %v", got, err)
 	}
+	c.Tag = "alice"
+	if got, err := parseCommand(place, appendCommand(nil, &c)); err != nil || !reflect.DeepEqual(got, c) {
+		t.Errorf("tagged command %+v, %v", got, err)
+	}
 	e := follow.Entry{
 		Kind: follow.Rejection, Topic: "app-rejections", Partition: 2, Offset: 9, Cause: place, Command: "id", Key: []byte{},
 		ID: "x", Why: "conflict", Reason: "because", Timestamp: -1,

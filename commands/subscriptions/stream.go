@@ -52,11 +52,20 @@ func (s *Subscriptions) serveCommandStream(w http.ResponseWriter, r *http.Reques
 	s.serveStream(w, r, storeIDs, id, follow.CommandTopic(id))
 }
 
-// serveAggregateStream answers GET /outcomes?aggregate=….
-func (s *Subscriptions) serveAggregateStream(w http.ResponseWriter, r *http.Request) {
-	texts, ok := r.URL.Query()["aggregate"]
-	if !ok || len(texts) != 1 || texts[0] == "" {
-		problem.Write(w, problem.Details{Status: http.StatusBadRequest, Detail: "say which aggregate, by ?aggregate= and its key"})
+// serveStreamOf answers GET /outcomes?aggregate=… and GET /outcomes?tag=….
+func (s *Subscriptions) serveStreamOf(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	if tags := query["tag"]; s.config.Tag != nil && !query.Has("aggregate") && len(tags) == 1 && tags[0] != "" {
+		s.serveStream(w, r, storeTags, tags[0], follow.TagTopic(tags[0]))
+		return
+	}
+	texts, ok := query["aggregate"]
+	if !ok || len(texts) != 1 || texts[0] == "" || query.Has("tag") {
+		detail := "say which aggregate, by ?aggregate= and its key"
+		if s.config.Tag != nil {
+			detail += ", or which tag, by ?tag="
+		}
+		problem.Write(w, problem.Details{Status: http.StatusBadRequest, Detail: detail})
 		return
 	}
 	key, err := s.config.AggregateKey(texts[0])

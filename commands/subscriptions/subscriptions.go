@@ -8,6 +8,7 @@
 //	GET /commands/{id}                    the status; ?token= asks for the command at one position; Prefer: wait=N
 //	GET /commands/{id}/outcomes           the stream of one command's outcomes
 //	GET /outcomes?aggregate={key}         the stream of one aggregate's outcomes
+//	GET /outcomes?tag={tag}               the stream of the outcomes of all commands with one tag, where the application has tags
 //
 // A stream's events come in the order of the commands in the log. Each carries the outcome of one command and is sent
 // once the outcome is final, also where it left no record: so nothing that belongs before it can come later, and its id,
@@ -66,6 +67,9 @@ type Config struct {
 	EventID func(topic string, value []byte) string
 	// CommandID reads the id of a command that another producer wrote, without our header; nil leaves it without one.
 	CommandID func(value []byte) string
+	// Tag reads a second name out of a command's value, such as whose order it is about, for a stream of the outcomes of all
+	// commands with it; nil means that commands have none. A store that was filled under another function keeps its tags.
+	Tag func(value []byte) string
 	// AggregateKey turns the text that names an aggregate in a URL into the bytes of its key; nil takes the text as it is.
 	AggregateKey func(text string) ([]byte, error)
 
@@ -219,7 +223,7 @@ func assemble(config Config, engine store.Engine, source follow.Log, timing foll
 		Log: source, Index: follow.WithRecent(s.index, recentLimit), Timing: timing, Logger: config.Logger, Applied: s.applied,
 		Spec: follow.Topics{
 			Commands: config.Commands, Group: config.Group, Events: config.Events, Rejections: config.Rejections,
-			DeadLetters: config.DeadLetters, EventID: config.EventID, CommandID: config.CommandID,
+			DeadLetters: config.DeadLetters, EventID: config.EventID, CommandID: config.CommandID, Tag: config.Tag,
 		},
 	})
 	if config.Authorizer == nil {
@@ -301,5 +305,5 @@ func kindName(kind follow.Kind) string {
 func (s *Subscriptions) Mount(mux *http.ServeMux) {
 	mux.HandleFunc("GET /commands/{id}", s.serveStatus)
 	mux.HandleFunc("GET /commands/{id}/outcomes", s.serveCommandStream)
-	mux.HandleFunc("GET /outcomes", s.serveAggregateStream)
+	mux.HandleFunc("GET /outcomes", s.serveStreamOf)
 }

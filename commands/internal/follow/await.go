@@ -145,6 +145,9 @@ func AggregateTopic(key []byte) string { return "a" + string(key) }
 // CommandTopic names what a Watch on one command's id is about.
 func CommandTopic(id string) string { return "c" + id }
 
+// TagTopic names what a Watch on the commands of one tag is about.
+func TagTopic(tag string) string { return "t" + tag }
+
 // Watch begins to watch; the caller gives it back with Unwatch.
 func (f *Follower) Watch(name string) *Watch {
 	c := make(chan struct{}, 1)
@@ -184,6 +187,9 @@ func (f *Follower) notifyWatches(batch *Batch) {
 	for i := range batch.Commands {
 		tell(AggregateTopic(batch.Commands[i].Key))
 		tell(CommandTopic(batch.Commands[i].ID))
+		if tag := batch.Commands[i].Tag; tag != "" {
+			tell(TagTopic(tag))
+		}
 	}
 	for i := range batch.Entries {
 		tell(AggregateTopic(batch.Entries[i].Key))

@@ -130,6 +130,8 @@ type Topics struct {
 	EventID func(topic string, value []byte) string
 	// CommandID reads the id of a command that has no header for it; nil leaves such a command without one.
 	CommandID func(value []byte) string
+	// Tag reads a second name, beside its key, out of a command's value, by which it can be found; nil or "" for none.
+	Tag func(value []byte) string
 }
 
 // kinds returns what each outcome topic holds.

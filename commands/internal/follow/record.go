@@ -59,6 +59,7 @@ type Command struct {
 	Fingerprint []byte
 	Principal   string
 	Timestamp   int64
+	Tag         string
 }
 
 // Kind tells the three kinds of record that are an outcome.
@@ -182,6 +183,9 @@ func (t *Topics) decodeCommand(r *Record) Command {
 	}
 	if principal, ok := r.header(meta.Principal); ok {
 		command.Principal = string(principal)
+	}
+	if t.Tag != nil {
+		command.Tag = t.Tag(r.Value)
 	}
 	return command
 }

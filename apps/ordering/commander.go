@@ -1,0 +1,162 @@
+package ordering
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/tidemill/tidemill/codecs"
+	"github.com/tidemill/tidemill/commands"
+	"github.com/tidemill/tidemill/topology"
+)
+
+// produceTimeout bounds the wait for the log's acknowledgement. A client is better served by a 503 that it can act on
+// than by silence.
+const produceTimeout = 3 * time.Second
+
+// placeSchema is the body of POST /orders. What the texts and the price may be is the decider's to say, and asked of the
+// same function before the command is written.
+const placeSchema = `{
+	"type": "object",
+	"properties": {
+		"orderId": {"type": "string"},
+		"customerId": {"type": "string"},
+		"itemLabel": {"type": "string"},
+		"itemPrice": {"type": ["number", "string"]}
+	},
+	"required": ["customerId", "itemLabel", "itemPrice"],
+	"additionalProperties": false
+}`
+
+// placeBody is the body of POST /orders. Without an id the server chooses one.
+type placeBody struct {
+	OrderID    string    `json:"orderId"`
+	CustomerID string    `json:"customerId"`
+	ItemLabel  string    `json:"itemLabel"`
+	ItemPrice  PriceText `json:"itemPrice"`
+}
+
+// commander takes in commands.
+type commander struct {
+	config Config
+	built  *topology.Topology
+	inner  *commands.Commander[string, Command]
+}
+
+// newCommander returns a commander that asks the subscriptions beside it.
+func newCommander(config Config, built *topology.Topology, outcomes *subscribed) (*commander, error) {
+	inner, err := commands.New(commands.Config[string, Command]{
+		Application: "ordering",
+		Topic:       commands.Topic[string, Command]{Name: Commands.Name(), Key: Commands.Key(), Value: Commands.Value()},
+		Cluster:     config.Kafka, ProduceTimeout: produceTimeout, Wait: config.Wait, Authorizer: config.Authorizer,
+		Logger: config.named("commander"), LogCommands: config.LogCommands, Registerer: config.Metrics,
+		Outcomes: outcomes.inner,
+	})
+	if err != nil {
+		return nil, err
+	}
+	place := commands.Route[string, Command]{
+		Method: http.MethodPost, Pattern: "/orders", Schema: placeSchema, Scopes: []string{ScopeWrite},
+		Build: buildPlace, Allow: allow,
+		// 202 at once, as the texts' client expects; one that wants to know more asks by Prefer.
+		Wait: -1, Status: http.StatusCreated, Render: renderOrder, RenderPending: renderOrder,
+		Location: func(_ *commands.Request, _ string, c Command) string {
+			return "/customers/" + url.PathEscape(c.Data.CustomerID) + "/orders"
+		},
+	}
+	cancel := commands.Route[string, Command]{
+		Method: http.MethodDelete, Pattern: "/orders/{id}", Scopes: []string{ScopeWrite}, Build: buildCancel, Allow: allow,
+	}
+	if err := errors.Join(inner.Handle(place), inner.Handle(cancel)); err != nil {
+		inner.Close()
+		return nil, err
+	}
+	return &commander{config: config, built: built, inner: inner}, nil
+}
+
+func buildPlace(r *commands.Request) (string, Command, error) {
+	body, err := r.JSON[placeBody]()
+	if err != nil {
+		return "", Command{}, err
+	}
+	if body.OrderID == "" {
+		body.OrderID = r.NewID("order-id")
+	}
+	command := Command{ID: r.CommandID(), Action: PlaceOrder, Timestamp: r.Timestamp(), Data: Request(body)}
+	details, err := validate(command)
+	if wrong, ok := errors.AsType[*fault](err); ok {
+		return "", Command{}, commands.Invalid("/"+wrong.member, wrong.text)
+	}
+	command.Data.ItemPrice = PriceText(details.ItemPrice.String())
+	return body.OrderID, command, err
+}
+
+func buildCancel(r *commands.Request) (string, Command, error) {
+	customers := r.Query()["customerId"]
+	command := Command{ID: r.CommandID(), Action: CancelOrder, Timestamp: r.Timestamp(), Data: Request{OrderID: r.PathValue("id")}}
+	switch {
+	case len(customers) > 1:
+		return "", Command{}, commands.Invalid("", "customerId is given more than once")
+	case len(customers) == 1 && !isText(customers[0], maxCustomerID):
+		return "", Command{}, commands.Invalid("", "customerId in the query is not the id of a customer")
+	case len(customers) == 1:
+		command.Data.CustomerID = customers[0]
+	default:
+		command.Data.CustomerID = r.Principal().ID // empty while authorization is off
+	}
+	return command.Data.OrderID, command, nil
+}
+
+// allow lets a principal give commands for itself alone. Whether an order that it cancels is its own is for the decider.
+func allow(principal commands.Principal, c Command) error {
+	if principal.ID != "" && c.Data.CustomerID != principal.ID {
+		return errors.New("orders can be placed and cancelled for oneself alone")
+	}
+	return nil
+}
+
+// renderOrder returns the order as it was asked for, whether it is decided about or not.
+func renderOrder(_ context.Context, _ *commands.Request, _ string, c Command, _ commands.Outcome) ([]byte, error) {
+	body, err := codecs.AppendJSONString([]byte(`{"orderId":`), c.Data.OrderID)
+	if err == nil {
+		body, err = codecs.AppendJSONString(append(body, `,"customerId":`...), c.Data.CustomerID)
+	}
+	if err == nil {
+		body, err = codecs.AppendJSONString(append(body, `,"itemLabel":`...), c.Data.ItemLabel)
+	}
+	body = append(append(body, `,"itemPrice":`...), c.Data.ItemPrice...)
+	return append(body, '}'), err
+}
+
+// Name implements Component.
+func (*commander) Name() string { return "commander" }
+
+// Run implements Component.
+func (c *commander) Run(ctx context.Context) error {
+	if err := c.config.prepare(ctx, c.built, c.config.named("commander")); err != nil || ctx.Err() != nil {
+		return err
+	}
+	return c.inner.Run(ctx)
+}
+
+// Ready implements Component.
+func (c *commander) Ready() error {
+	if c.inner.Ready() {
+		return nil
+	}
+	return errors.New("reading outcomes up to now")
+}
+
+// Mount implements Component.
+func (c *commander) Mount(mux *http.ServeMux) { c.inner.Mount(mux) }
+
+// Stopping implements Component.
+func (*commander) Stopping() {}
+
+// Close implements Component.
+func (c *commander) Close() error {
+	c.inner.Close()
+	return nil
+}

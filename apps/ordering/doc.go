@@ -1,0 +1,13 @@
+// Package ordering is online ordering: customers place orders and cancel them, and see what they have ordered in three
+// buckets, cheap, affordable and expensive. It is the second reference system of Tidemill.
+//
+// Two services, each with its own private state, are joined by the log alone; either may be down while the other works. The
+// command service takes in commands, decides about them and tells what became of them:
+//
+//	POST   /orders {"customerId":"alice","itemLabel":"Tea","itemPrice":4.99}    places an order
+//	DELETE /orders/{orderId}                                                    cancels it
+//	GET    /commands/{id}, /commands/{id}/outcomes, /outcomes?aggregate={orderId}, /outcomes?tag={customerId}
+//	                                                                            what became of commands
+//
+// ordering.go holds the business of the command side: messages, decider and topology; price.go what a price is.
+package ordering

@@ -1,0 +1,239 @@
+package ordering_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tidemill/tidemill/apps/ordering"
+	"github.com/tidemill/tidemill/commands"
+	"github.com/tidemill/tidemill/commands/auth"
+	"github.com/tidemill/tidemill/internal/kafkatest"
+	"github.com/tidemill/tidemill/kafka"
+	"github.com/tidemill/tidemill/processors"
+)
+
+func TestMain(m *testing.M) { kafkatest.Main(m) }
+
+const patience = 45 * time.Second
+
+// service is a running service with its HTTP server.
+type service struct {
+	t    *testing.T
+	url  string
+	stop func()
+}
+
+// config returns what services of a test are made from: a directory of their own on a broker.
+func config(t *testing.T, broker kafkatest.Broker) ordering.Config {
+	return ordering.Config{
+		Kafka: kafka.Config{Brokers: broker.Brokers()}, Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler),
+		Processor: processors.Config{CreateTopics: true, Partitions: 3, Replication: 1},
+	}
+}
+
+// startService runs components and waits until all are ready. It is stopped with the test, or before.
+func startService(t *testing.T, make func(ordering.Config) ([]ordering.Component, error), config ordering.Config) *service {
+	t.Helper()
+	components, err := make(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := map[string]chan error{}
+	for _, component := range components {
+		component.Mount(mux)
+		done := ended[component.Name()]
+		if done == nil {
+			done = newDone()
+			ended[component.Name()] = done
+		}
+		go func() { done <- component.Run(ctx) }()
+	}
+	server := httptest.NewServer(commands.Problems(mux))
+	s := &service{t: t, url: server.URL}
+	stopped := false
+	s.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		for _, component := range components {
+			component.Stopping()
+		}
+		server.CloseClientConnections()
+		server.Close()
+		cancel()
+		for _, component := range components {
+			select {
+			case err := <-ended[component.Name()]:
+				if err != nil {
+					t.Errorf("the %s ended with: %v", component.Name(), err)
+				}
+			case <-time.After(patience):
+				t.Fatalf("the %s does not end", component.Name())
+			}
+			if err := component.Close(); err != nil {
+				t.Errorf("closing the %s: %v", component.Name(), err)
+			}
+		}
+	}
+	t.Cleanup(s.stop)
+	eventually(t, "the service is ready", func() error {
+		var wrong []error
+		for _, component := range components {
+			if err := component.Ready(); err != nil {
+				wrong = append(wrong, fmt.Errorf("%s: %w", component.Name(), err))
+			}
+		}
+		return errors.Join(wrong...)
+	})
+	return s
+}
+
+func newDone() chan error { return make(chan error, 1) }
+
+// eventually polls until something holds.
+func eventually(t *testing.T, what string, holds func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := holds()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %s: %v", what, patience, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// answer is an HTTP answer.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// ask sends a request; headers come as name and value in turn.
+func (s *service) ask(method, path, body string, headers ...string) answer {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		s.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
+	if err != nil {
+		s.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return answer{response.StatusCode, response.Header, string(data)}
+}
+
+// detail returns what a problem says.
+func (a answer) detail(t *testing.T) string {
+	t.Helper()
+	var problem struct {
+		Detail string `json:"detail"`
+	}
+	if err := json.Unmarshal([]byte(a.body), &problem); err != nil || a.header.Get("Content-Type") != "application/problem+json" {
+		t.Fatalf("%d, %s is no problem: %v", a.status, a.body, err)
+	}
+	return problem.Detail
+}
+
+// event is one server-sent event.
+type event struct{ id, name, data string }
+
+// stream opens a stream of server-sent events, which ends with the test.
+func (s *service) stream(path string, headers ...string) <-chan event {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	request.Header.Set("Accept", "text/event-stream")
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if response.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(response.Body)
+		s.t.Fatalf("%s: %s: %s", path, response.Status, body)
+	}
+	events := make(chan event)
+	done := newDone()
+	go func() {
+		defer close(events)
+		var at event
+		for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+			name, value, _ := strings.Cut(lines.Text(), ": ")
+			switch {
+			case name == "id":
+				at.id = value
+			case name == "event":
+				at.name = value
+			case name == "data":
+				at.data = value
+			case lines.Text() == "" && at.name != "":
+				select {
+				case events <- at:
+				case <-ctx.Done():
+				}
+				at = event{}
+			}
+		}
+		done <- response.Body.Close()
+	}()
+	s.t.Cleanup(func() { cancel(); <-done })
+	return events
+}
+
+// next returns the next event.
+func next(t *testing.T, events <-chan event) event {
+	t.Helper()
+	select {
+	case got, open := <-events:
+		if !open {
+			t.Fatal("the stream has ended")
+		}
+		return got
+	case <-time.After(patience):
+		t.Fatal("no event comes")
+	}
+	return event{}
+}
+
+// byName is an authorizer for tests: the bearer token is the principal's name, with all scopes.
+var byName = auth.Func(func(_ context.Context, r *http.Request) (auth.Principal, error) {
+	name, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return auth.Principal{}, &auth.UnauthorizedError{Detail: "say who you are"}
+	}
+	return auth.Principal{ID: name, Scopes: []string{ordering.ScopeRead, ordering.ScopeWrite}}, nil
+})
