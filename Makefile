@@ -27,8 +27,11 @@ FUZZTIME ?= 10s
 SEED  ?= 1
 SEEDS ?= 10000
 
+# Of the benchmark: main, quick or large.
+BENCH ?= main
+
 .DEFAULT_GOAL := help
-.PHONY: help build run pages test race lint fmt vulncheck fuzz sim mutants clean
+.PHONY: help build run pages test race lint fmt vulncheck fuzz sim mutants bench microbench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +73,10 @@ sim: ## the fault simulator over SEEDS seeds from SEED on
 
 mutants: ## deliberate bugs that the simulator must find, each built and run
 	$(GO) test ./internal/sim -run '^TestMutants$$' -count=1 -timeout 6h -v -sim.mutants
+
+bench: ## against Kafka Streams and goka on a real Kafka: the table, into bench/results (BENCH=quick, large; needs java and mvn)
+	@$(GO) build -o bin/bench ./bench
+	@exec bin/bench -preset $(BENCH) $(ARGS)
 
 clean: ## what was built; not the data, and not the fetched Kafka in .cache
 	rm -rf bin

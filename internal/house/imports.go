@@ -52,8 +52,9 @@ var only = map[string][]string{
 	"github.com/syndtr/goleveldb": {"internal/store"},
 }
 
-// testSupport are packages for tests whose names do not end in "test".
-var testSupport = []string{"commands/internal/fakelog", "internal/house"}
+// testSupport are packages for tests whose names do not end in "test". The benchmark is one: it starts brokers as tests do, and
+// nothing that is shipped imports it.
+var testSupport = []string{"bench", "commands/internal/fakelog", "internal/house"}
 
 func supports(dir string) bool {
 	return strings.HasSuffix(path.Base(dir), "test") || slices.Contains(testSupport, dir)

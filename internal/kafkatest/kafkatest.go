@@ -17,7 +17,7 @@
 // Where java or mvn is missing the tests on the real broker are skipped with
 // that reason; with CI=true in the environment they fail instead.
 //
-// Only tests import this package.
+// Only tests and the benchmark (bench, by StartReal) import this package.
 package kafkatest
 
 import (

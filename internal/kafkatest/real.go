@@ -35,6 +35,26 @@ func RealOwn(t testing.TB, o Options) *Process {
 	return p
 }
 
+// StartReal starts a real Kafka, with its data in dir, for a program that is no
+// test but belongs to them, such as the benchmark. Close ends it; it ends with
+// the program in any case.
+func StartReal(dir string, o Options) (*Process, error) {
+	if reason := missing(); reason != "" {
+		return nil, fmt.Errorf("no real Kafka: %s", reason)
+	}
+	p := &Process{Broker: Broker{kind: KindReal, own: dir}}
+	if err := p.prepareReal(o); err != nil {
+		return nil, err
+	}
+	if err := p.start(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Close ends a broker that StartReal has started. Its data stays.
+func (p *Process) Close() { p.kill() }
+
 // prepareReal writes the broker's configuration and formats its storage.
 func (p *Process) prepareReal(o Options) error {
 	jars, err := libs()

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/internal/log"
+)
+
+// commandsTopic is what all contenders read.
+const commandsTopic = "calculator-commands"
+
+// beginning is the timestamp of the first command: message time, not the clock's.
+const beginning = 1_700_000_000_000
+
+// command returns the i-th command of a load over n values: each is created first, then added to. Value i has the same id in
+// every load.
+func command(i, n int) *kgo.Record {
+	key := valueID(i % n)
+	action := `"UpdateValue","data":{"value-id":"` + key + `","operation":"ADD","value":1.5}`
+	if i < n {
+		action = `"CreateValue","data":{"value-id":"` + key + `","value":3}`
+	}
+	value := fmt.Appendf(nil, `{"id":"%s","action":%s,"timestamp":%d}`, uuid.NewString(), action, beginning+i)
+	return &kgo.Record{Topic: commandsTopic, Key: []byte(key), Value: value}
+}
+
+func valueID(i int) string { return fmt.Sprintf("%08d-0000-4000-8000-000000000000", i) }
+
+// load makes the topic of commands hold n commands over so many keys, and nothing else.
+func (s *session) load(ctx context.Context, n, keys int) error {
+	wanted := fmt.Sprintf("%d over %d", n, keys)
+	if s.loaded == wanted {
+		return nil
+	}
+	if err := s.emptyCommands(ctx); err != nil {
+		return err
+	}
+	s.say("loading %d commands over %d keys", n, keys)
+	cl, err := s.producer()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	var failed atomic.Pointer[error]
+	for i := range n {
+		cl.Produce(ctx, command(i, keys), func(_ *kgo.Record, err error) {
+			if err != nil {
+				failed.CompareAndSwap(nil, &err)
+			}
+		})
+	}
+	err = cl.Flush(ctx)
+	if first := failed.Load(); first != nil {
+		err = errors.Join(err, *first)
+	}
+	if err != nil {
+		return fmt.Errorf("loading commands: %w", err)
+	}
+	s.loaded = wanted
+	return nil
+}
+
+// emptyCommands makes the topic of commands anew.
+func (s *session) emptyCommands(ctx context.Context) error {
+	s.loaded = ""
+	if err := s.admin.DeleteTopics(ctx, commandsTopic); err != nil {
+		return err
+	}
+	_, err := s.admin.EnsureTopic(ctx, log.TopicSpec{Name: commandsTopic, Partitions: partitions, Config: forever})
+	return err
+}

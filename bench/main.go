@@ -1,0 +1,182 @@
+// Command bench measures Tidemill against its peers on the same real Kafka: Kafka Streams and plain goka run the same
+// calculator over the same commands. It prints a table with a goal for every row and writes it to bench/results, as
+// Markdown and as JSON with every single run.
+//
+//	go run ./bench                                  # the main table: make bench
+//	go run ./bench -preset quick                    # under three minutes, small numbers
+//	go run ./bench -work latency -contenders tidemill,streams -rounds 1 -out bench/results/mine
+//	go run ./bench -out bench/results/mine -summary # the table of what is there, nothing run
+//
+// Runs are interleaved: each round runs every contender once, in an order that turns. Where -out names a file that exists,
+// further rounds are added to it, so that a long measurement can be made in pieces. The table has medians.
+//
+// How to read it, where the time goes, and what is not fair: docs/bench/README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options of one invocation.
+type options struct {
+	preset
+	presetName string
+	out        string
+	summary    bool
+	keep       bool
+	profile    bool
+}
+
+func main() {
+	if spec := os.Getenv(childVariable); spec != "" {
+		exit(runChild(spec))
+	}
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		os.Exit(0)
+	}
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		err = run(ctx, o)
+	}
+	exit(err)
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&o.presetName, "preset", "main", "what to run: "+strings.Join(presetNames(), ", "))
+	flags.StringVar(&o.out, "out", "", "the results, without extension (default bench/results/<time>-<preset>); what is there is kept and added to")
+	flags.BoolVar(&o.summary, "summary", false, "run nothing: print and write the table of -out")
+	flags.BoolVar(&o.keep, "keep", false, "keep the broker's and the contenders' files, and say where they are")
+	flags.BoolVar(&o.profile, "profile", false, "write CPU profiles of Tidemill's processes beside the results")
+	works := flags.String("work", "", "only these, by comma: "+strings.Join(workNames(), ", "))
+	contenders := flags.String("contenders", "", "only these, by comma: "+strings.Join(contenderNames(), ", "))
+	rounds := flags.Int("rounds", 0, "how many rounds (default: the preset's)")
+	commands := flags.Int("commands", 0, "commands of the throughput (default: the preset's)")
+	large := flags.Int("large", 0, "keys of the large state (default: the preset's)")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	var known bool
+	if o.preset, known = presets[o.presetName]; !known {
+		return o, fmt.Errorf("unknown preset %q; there are %s", o.presetName, strings.Join(presetNames(), ", "))
+	}
+	if *works != "" {
+		o.works = strings.Split(*works, ",")
+	}
+	if *contenders != "" {
+		o.only = strings.Split(*contenders, ",")
+	}
+	for _, name := range o.works {
+		if !slices.Contains(workNames(), name) {
+			return o, fmt.Errorf("unknown work %q; there are %s", name, strings.Join(workNames(), ", "))
+		}
+	}
+	for _, name := range o.only {
+		if !slices.Contains(contenderNames(), name) {
+			return o, fmt.Errorf("unknown contender %q; there are %s", name, strings.Join(contenderNames(), ", "))
+		}
+	}
+	if *rounds > 0 {
+		o.rounds = *rounds
+	}
+	if *commands > 0 {
+		o.commands = *commands
+	}
+	if *large > 0 {
+		o.largeKeys = *large
+	}
+	if o.summary && o.out == "" {
+		return o, errors.New("-summary needs -out: which results?")
+	}
+	if o.out == "" {
+		o.out = filepath.Join("bench", "results", time.Now().Format("2006-01-02T1504")+"-"+o.presetName)
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, o options) error {
+	results, err := loadResults(o.out)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if !o.summary {
+		err = measure(ctx, o, results)
+	}
+	if len(results.Runs) == 0 {
+		return err
+	}
+	table := results.markdown()
+	fmt.Println()
+	fmt.Print(table)
+	if err := os.WriteFile(o.out+".md", []byte(table), 0o644); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "\nresults: %s.json and %s.md, after %s\n", o.out, o.out, time.Since(began).Round(time.Second))
+	return err
+}
+
+// measure runs the rounds and saves after each run, so that an interrupted measurement is not lost.
+func measure(ctx context.Context, o options, results *results) error {
+	s, err := newSession(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	results.describe(s)
+	first := results.nextRound()
+	var failed []error
+	for round := range o.rounds {
+		for _, name := range o.works {
+			w := works[name]
+			for _, c := range turned(o.contendersOf(w), first+round) {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				s.say("round %d/%d: %s, %s", round+1, o.rounds, w.title, c.title)
+				values, err := s.measure(ctx, w, c)
+				if err != nil { // the others are worth measuring all the same
+					failed = append(failed, fmt.Errorf("%s, %s: %w", w.title, c.title, err))
+					s.say("    failed: %v", err)
+					continue
+				}
+				s.say("    %s", shown(values))
+				results.add(name, c.name, first+round, values)
+				if err := results.save(o.out); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// turned begins the list elsewhere in each round.
+func turned(list []contender, round int) []contender {
+	if len(list) == 0 {
+		return nil
+	}
+	at := round % len(list)
+	return append(slices.Clone(list[at:]), list[:at]...)
+}

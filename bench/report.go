@@ -1,0 +1,176 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// markdown is the report: the goals, then every figure.
+func (r *results) markdown() string {
+	var b strings.Builder
+	b.WriteString("# Tidemill against its peers\n\n")
+	if n := len(r.Runs); n > 0 {
+		fmt.Fprintf(&b, "%s – %s, %d runs in %d rounds; medians.\n\n", r.Runs[0].At.Format("2006-01-02 15:04"), r.Runs[n-1].At.Format("15:04 UTC"), n, r.nextRound())
+	}
+	for _, facts := range []map[string]string{r.Machine, r.Versions} {
+		var parts []string
+		for _, name := range slices.Sorted(maps.Keys(facts)) {
+			parts = append(parts, name+" "+facts[name])
+		}
+		fmt.Fprintf(&b, "%s\n\n", strings.Join(parts, " · "))
+	}
+	writeTable(&b, []string{"work", "Tidemill", "peer, defaults", "peer, tuned", "ratio", "goal", ""}, func(yield func([]string)) {
+		for _, g := range goals {
+			yield(g.judge(r).cells(r))
+		}
+	})
+	b.WriteString("\nThe peer is Kafka Streams, a bare handler, or Tidemill's own smaller run. The goal is for the ratio to the peer's defaults, or a bound.\n")
+	if odd := r.disagreements(); odd != "" {
+		b.WriteString("\n**" + odd + "**\n")
+	}
+	for _, name := range workOrder {
+		r.writeWork(&b, name)
+	}
+	return b.String()
+}
+
+// workOrder is the order of the report.
+var workOrder = []string{"throughput", "latency", "state", "state-small", "large", "get", "post"}
+
+// writeWork writes every figure of one work: median, and the range where there are several runs.
+func (r *results) writeWork(b *strings.Builder, name string) {
+	columns, contenders := r.columns(name)
+	if len(contenders) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n## %s\n\n", works[name].title)
+	header := append([]string{"contender", "runs"}, titles(columns)...)
+	writeTable(b, header, func(yield func([]string)) {
+		for _, c := range contenders {
+			cells, runs := []string{contenderTitle(c), ""}, 0
+			for _, column := range columns {
+				list := r.values(name, c, column)
+				runs = max(runs, len(list))
+				cells = append(cells, spread(r, name, c, column, list))
+			}
+			cells[1] = fmt.Sprint(runs)
+			yield(cells)
+		}
+	})
+}
+
+func contenderTitle(name string) string {
+	if c, known := contenders[name]; known {
+		return c.title
+	}
+	return name
+}
+
+func spread(r *results, work, contender, column string, list []float64) string {
+	middle, found := r.median(work, contender, column)
+	switch {
+	case !found:
+		return "–"
+	case len(list) == 1 || list[0] == list[len(list)-1]:
+		return number(middle)
+	}
+	return fmt.Sprintf("%s (%s–%s)", number(middle), number(list[0]), number(list[len(list)-1]))
+}
+
+// columns are the values and contenders that a work has.
+func (r *results) columns(work string) (columns, names []string) {
+	for _, run := range r.Runs {
+		if run.Work != work {
+			continue
+		}
+		if !slices.Contains(names, run.Contender) {
+			names = append(names, run.Contender)
+		}
+		for column := range run.Values {
+			if column != "sum" && !slices.Contains(columns, column) {
+				columns = append(columns, column)
+			}
+		}
+	}
+	slices.Sort(columns)
+	slices.SortFunc(names, func(a, b string) int {
+		return slices.Index(works[work].contenders, a) - slices.Index(works[work].contenders, b)
+	})
+	return columns, names
+}
+
+// columnTitles says what the values are; the last part of a value's name is its unit.
+var columnTitles = map[string]string{
+	"cpu_s": "CPU, s", "wall_s": "wall, s", "memory_mb": "peak memory, MB", "per_s": "a second", "steady_per_s": "a second, warm",
+	"ready_s": "ready after, s", "broker_cpu_s": "broker's CPU, s", "events": "events", "p50_ms": "p50, ms", "p90_ms": "p90, ms",
+	"p99_ms": "p99, ms", "max_ms": "max, ms", "running_s": "works again after kill -9, s", "ready_again_s": "says it runs, s",
+	"outage_s": "from the kill, s", "restore_s": "restore, s", "restore_start_s": "restore with the start, s", "restore_cpu_s": "CPU of it, s",
+	"cpu_us": "CPU a request, µs", "state_mb": "state on disk, MB", "keys": "keys", "limit_mb": "GOMEMLIMIT, MB",
+}
+
+func titles(columns []string) []string {
+	var list []string
+	for _, column := range columns {
+		title, known := columnTitles[column]
+		if !known {
+			title = column
+		}
+		list = append(list, title)
+	}
+	return list
+}
+
+// disagreements says whose events come to something else than the first's: then the comparison is worth nothing.
+func (r *results) disagreements() string {
+	first := map[int]float64{}
+	var odd []string
+	for _, run := range r.Runs {
+		sum, found := run.Values["sum"]
+		if !found {
+			continue
+		}
+		if want, seen := first[run.Round]; !seen {
+			first[run.Round] = sum
+		} else if want != sum {
+			odd = append(odd, fmt.Sprintf("%s in round %d", run.Contender, run.Round+1))
+		}
+	}
+	if len(odd) == 0 {
+		return ""
+	}
+	return "The contenders' events differ: " + strings.Join(odd, ", ")
+}
+
+func writeTable(b *strings.Builder, header []string, rows func(yield func([]string))) {
+	line := func(cells []string) { fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | ")) }
+	line(header)
+	fmt.Fprintf(b, "|%s\n", strings.Repeat("---|", len(header)))
+	rows(line)
+}
+
+// figure is a number with its unit.
+func figure(value float64, unit string) string {
+	if unit == "/s" {
+		return number(value) + "/s"
+	}
+	return number(value) + " " + unit
+}
+
+// number shows three digits, and large numbers whole.
+func number(value float64) string {
+	if value >= 1000 {
+		return grouped(int(value + 0.5))
+	}
+	return fmt.Sprintf("%.3g", value)
+}
+
+// grouped writes 1,000,000.
+func grouped(n int) string {
+	text := fmt.Sprint(n)
+	for at := len(text) - 3; at > 0; at -= 3 {
+		text = text[:at] + "," + text[at:]
+	}
+	return text
+}

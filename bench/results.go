@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+)
+
+// results is a file of results: where they come from, and every run.
+type results struct {
+	Machine  map[string]string `json:"machine"`
+	Versions map[string]string `json:"versions"`
+	Scale    map[string]int    `json:"scale"`
+	Runs     []result          `json:"runs"`
+}
+
+// result is one run of one contender.
+type result struct {
+	Work      string             `json:"work"`
+	Contender string             `json:"contender"`
+	Round     int                `json:"round"`
+	At        time.Time          `json:"at"`
+	Values    map[string]float64 `json:"values"`
+}
+
+// loadResults reads out.json, or begins anew.
+func loadResults(out string) (*results, error) {
+	r := &results{Machine: map[string]string{}, Versions: map[string]string{}, Scale: map[string]int{}}
+	text, err := os.ReadFile(out + ".json")
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, r)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading earlier results: %w", err)
+	}
+	return r, nil
+}
+
+func (r *results) save(out string) error {
+	text, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(out+".json", append(text, '\n'), 0o644)
+}
+
+func (r *results) add(work, contender string, round int, values map[string]float64) {
+	for name, value := range values {
+		values[name] = rounded(value)
+	}
+	r.Runs = append(r.Runs, result{Work: work, Contender: contender, Round: round, At: time.Now().UTC().Truncate(time.Second), Values: values})
+}
+
+// rounded keeps four digits of what is measured and all of what is counted.
+func rounded(value float64) float64 {
+	if value == float64(int64(value)) {
+		return value
+	}
+	var short float64
+	_, _ = fmt.Sscanf(fmt.Sprintf("%.4g", value), "%g", &short) // its own output
+	return short
+}
+
+// nextRound is one above the last round there is.
+func (r *results) nextRound() int {
+	next := 0
+	for _, run := range r.Runs {
+		next = max(next, run.Round+1)
+	}
+	return next
+}
+
+// values are those of all runs, sorted.
+func (r *results) values(work, contender, name string) []float64 {
+	var list []float64
+	for _, run := range r.Runs {
+		if value, found := run.Values[name]; found && run.Work == work && run.Contender == contender {
+			list = append(list, value)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// median of all runs.
+func (r *results) median(work, contender, name string) (float64, bool) {
+	list := r.values(work, contender, name)
+	if len(list) == 0 {
+		return 0, false
+	}
+	middle := len(list) / 2
+	if len(list)%2 == 1 {
+		return list[middle], true
+	}
+	return (list[middle-1] + list[middle]) / 2, true
+}
+
+// describe notes where and with what is measured.
+func (r *results) describe(s *session) {
+	r.Machine["os"] = runtime.GOOS + "/" + runtime.GOARCH
+	r.Machine["cores"] = fmt.Sprint(runtime.NumCPU())
+	r.Machine["processor"] = lineOf("/proc/cpuinfo", "model name")
+	r.Machine["memory"] = lineOf("/proc/meminfo", "MemTotal")
+	r.Machine["kernel"] = output("uname", "-sr")
+	r.Versions["tidemill"] = strings.TrimSpace(output("git", "describe", "--always", "--dirty", "--tags"))
+	r.Versions["go"] = runtime.Version()
+	r.Versions["java"] = strings.SplitN(output("java", "-version"), "\n", 2)[0]
+	r.Versions["kafka"], r.Versions["kafka-streams"], r.Versions["goka"] = "4.3.0", "4.3.0", "1.1.16"
+	if info, found := debug.ReadBuildInfo(); found {
+		for _, dependency := range info.Deps {
+			if strings.HasSuffix(dependency.Path, "/franz-go") || strings.HasSuffix(dependency.Path, "/sarama") {
+				r.Versions[dependency.Path] = dependency.Version
+			}
+		}
+	}
+	r.Scale["commands"], r.Scale["keys"], r.Scale["state"], r.Scale["partitions"] = s.commands, s.keys, s.state, partitions
+}
+
+// lineOf returns what a file of /proc says of a name, or "unknown".
+func lineOf(file, name string) string {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "unknown"
+	}
+	for line := range strings.Lines(string(text)) {
+		if before, after, found := strings.Cut(line, ":"); found && strings.TrimSpace(before) == name {
+			return strings.Join(strings.Fields(after), " ")
+		}
+	}
+	return "unknown"
+}
+
+// output is what a program says, on whichever stream.
+func output(name string, args ...string) string {
+	text, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		return "unknown"
+	}
+	return string(bytes.TrimSpace(text))
+}
+
+// shown is a run's values in one line.
+func shown(values map[string]float64) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if name != "sum" {
+			parts = append(parts, fmt.Sprintf("%s %.4g", name, values[name]))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
