@@ -109,7 +109,11 @@ func (v *View[K, V]) Handler(config HTTP[K, V]) (http.Handler, error) {
 	config.Wait = min(cmp.Or(config.Wait, DefaultWait), config.MaxWait)
 	config.MaxRows = cmp.Or(config.MaxRows, DefaultMaxRows)
 	config.Limit = min(cmp.Or(config.Limit, DefaultLimit), config.MaxRows)
-	return &handler[K, V]{HTTP: config, view: v}, nil
+	if h := (&handler[K, V]{HTTP: config, view: v}); v.sharing == nil {
+		return h, nil
+	} else {
+		return &sharedHandler[K, V]{handler: h, sharing: v.sharing}, nil
+	}
 }
 
 // keyParser returns how a key is read from text when its type says so, or nil.

@@ -1,0 +1,261 @@
+// Package forward sends an HTTP request on to another instance and its answer back: to the first of several candidates
+// that answers. It keeps connections open, passes on headers, cancellation and streams, and guards against loops: a
+// request is forwarded once, and whoever gets it so answers it or says that it cannot.
+package forward
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// The headers of this protocol.
+const (
+	// HeaderForwarded names, in a request, the instance that has forwarded it. Such a request is not forwarded again.
+	HeaderForwarded = "Tidemill-Forwarded"
+	// HeaderMisdirected says, in an answer of status 421, why this instance cannot answer: another one may.
+	HeaderMisdirected = "Tidemill-Misdirected"
+)
+
+const (
+	dialTimeout = 500 * time.Millisecond
+	// suspected is for how long an instance that could not be reached is asked last.
+	suspected = time.Second
+	// maxBody is up to what size a request's body is kept, so that it can be sent to another candidate.
+	maxBody = 64 << 10
+	// maxAnswer is up to what length an answer is read whole before it is passed on, so that one that breaks off can be had
+	// from another candidate.
+	maxAnswer = 8 << 20
+	// maxDrain is how much of an answer that is of no use is read, to use its connection again.
+	maxDrain = 4 << 10
+)
+
+// The errors of forwarding, beside those of the network and of contexts.
+var (
+	// ErrMisdirected says that a candidate cannot answer.
+	ErrMisdirected = errors.New("the instance cannot answer")
+	// ErrNobody says that there is no candidate.
+	ErrNobody = errors.New("no instance to ask is known")
+)
+
+// NewTransport returns a transport for requests between instances: no proxy, short dials, connections kept open.
+func NewTransport() *http.Transport {
+	return &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 5 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 2 * time.Second,
+		MaxIdleConnsPerHost: 256,
+		IdleConnTimeout:     30 * time.Second,
+		DisableCompression:  true, // bodies pass as they are
+	}
+}
+
+// Forwarder sends requests on. It is safe for concurrent use.
+type Forwarder struct {
+	instance  string
+	transport http.RoundTripper
+	proxy     *httputil.ReverseProxy
+
+	mu       sync.Mutex
+	suspects map[string]time.Time // guarded by mu: base URL → when it could last not be reached
+}
+
+// New returns a forwarder that names itself as instance.
+func New(instance string, transport http.RoundTripper, logger *slog.Logger) *Forwarder {
+	f := &Forwarder{instance: instance, transport: transport, suspects: make(map[string]time.Time)}
+	f.proxy = &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.Host = r.In.Host // applications see the name that the client used
+			r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
+			r.SetXForwarded()
+			r.Out.Header.Set(HeaderForwarded, instance)
+		},
+		Transport: attempts{f},
+		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
+			r.Context().Value(attemptKey{}).(*attempt).err = err
+		},
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	return f
+}
+
+// Forwarded reports whether a request comes from another instance.
+func Forwarded(r *http.Request) bool { return len(r.Header[HeaderForwarded]) > 0 }
+
+// Suspect reports whether an instance could not be reached a moment ago.
+func (f *Forwarder) Suspect(base string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at, found := f.suspects[base]
+	if found && time.Since(at) > suspected {
+		delete(f.suspects, base)
+		return false
+	}
+	return found
+}
+
+func (f *Forwarder) suspect(base string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.suspects[base] = time.Now()
+}
+
+func (f *Forwarder) reached(base string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.suspects, base)
+}
+
+// attempt is one call of Serve.
+type attempt struct {
+	bases []string
+	limit time.Duration // for the header of an answer, where there is another candidate; 0 for none
+	err   error         // why nothing was written
+}
+
+type attemptKey struct{}
+
+// Serve has the first of the instances that answers serve the request. It returns an error if none did, and nothing has been
+// written then. Only requests that may be repeated are sent to a second instance once the first has got them. limit bounds
+// how long an answer may take to begin while there is another candidate; 0 is no bound.
+func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request, limit time.Duration, bases ...string) error {
+	if len(bases) == 0 {
+		return ErrNobody
+	}
+	a := &attempt{bases: bases, limit: limit}
+	f.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), attemptKey{}, a)))
+	return a.err
+}
+
+// KeepBody reads a short body into memory, so that the request can be sent more than once.
+func KeepBody(r *http.Request) error {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength <= 0 || r.ContentLength > maxBody {
+		return nil
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return fmt.Errorf("reading the request's body: %w", err)
+	}
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
+}
+
+// attempts is the transport of the proxy.
+type attempts struct{ f *Forwarder }
+
+// RoundTrip asks one candidate after the other.
+func (t attempts) RoundTrip(r *http.Request) (*http.Response, error) {
+	a := r.Context().Value(attemptKey{}).(*attempt)
+	var failures []error
+	for i, base := range a.bases {
+		limit := a.limit
+		if i == len(a.bases)-1 {
+			limit = 0
+		}
+		response, sent, err := t.f.try(r, base, limit)
+		if err == nil {
+			return response, nil
+		}
+		failures = append(failures, fmt.Errorf("asking %s: %w", base, err))
+		if r.Context().Err() != nil || (sent && !repeatable(r)) {
+			break
+		}
+		if r.GetBody != nil {
+			if r.Body, err = r.GetBody(); err != nil {
+				break
+			}
+		} else if r.Body != nil && r.Body != http.NoBody {
+			break // it may be half read
+		}
+	}
+	return nil, errors.Join(failures...)
+}
+
+// repeatable reports whether a request may be sent to a second instance after the first may have acted on it.
+func repeatable(r *http.Request) bool {
+	return r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
+}
+
+// try asks one instance. An answer that says it cannot answer is an error. sent tells whether it may have acted.
+func (f *Forwarder) try(r *http.Request, base string, limit time.Duration) (response *http.Response, sent bool, err error) {
+	target, err := url.Parse(base)
+	if err != nil {
+		return nil, false, err
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	out := r.WithContext(ctx)
+	location := *r.URL
+	location.Scheme, location.Host = target.Scheme, target.Host
+	out.URL = &location
+	var timer *time.Timer
+	if limit > 0 {
+		timer = time.AfterFunc(limit, func() { cancel(context.DeadlineExceeded) })
+	}
+	response, err = f.transport.RoundTrip(out)
+	if timer != nil && !timer.Stop() && err == nil {
+		response.Body.Close()
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
+		if r.Context().Err() == nil {
+			f.suspect(base)
+		}
+		cancel(nil)
+		return nil, !dialled(err), err
+	}
+	f.reached(base)
+	if response.StatusCode == http.StatusMisdirectedRequest && response.Header.Get(HeaderMisdirected) != "" {
+		reason := response.Header.Get(HeaderMisdirected)
+		// What is left of it is of no use, and neither is an error of reading it.
+		_, _ = io.CopyN(io.Discard, response.Body, maxDrain)
+		response.Body.Close()
+		cancel(nil)
+		return nil, false, fmt.Errorf("%w: %s", ErrMisdirected, reason)
+	}
+	if repeatable(r) && response.ContentLength > 0 && response.ContentLength <= maxAnswer && r.Method != http.MethodHead {
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		cancel(nil)
+		if err != nil {
+			f.suspect(base)
+			return nil, true, fmt.Errorf("reading the answer: %w", err)
+		}
+		response.Body = io.NopCloser(bytes.NewReader(body))
+		return response, true, nil
+	}
+	response.Body = &cancelling{response.Body, cancel}
+	return response, true, nil
+}
+
+// dialled reports whether an error says that no connection came about, so that nothing was sent.
+func dialled(err error) bool {
+	var operation *net.OpError
+	return errors.As(err, &operation) && operation.Op == "dial"
+}
+
+// cancelling ends the context of a request when its answer has been read.
+type cancelling struct {
+	io.ReadCloser
+	cancel context.CancelCauseFunc
+}
+
+// Close closes the body.
+func (c *cancelling) Close() error {
+	defer c.cancel(nil)
+	return c.ReadCloser.Close()
+}
+
+// Misdirect answers that this instance cannot answer, and another one may.
+func Misdirect(w http.ResponseWriter, instance, reason string) {
+	w.Header().Set(HeaderMisdirected, reason)
+	http.Error(w, instance+" cannot answer: "+reason, http.StatusMisdirectedRequest)
+}

@@ -1,0 +1,385 @@
+package views
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tidemill/tidemill/internal/forward"
+	"github.com/tidemill/tidemill/internal/problem"
+)
+
+// The headers of shared views, beside those of all.
+const (
+	// HeaderMaxStaleness says, in a request, how old the answer's state may be: a duration such as "500ms" or a number of
+	// seconds. The parameter max_staleness says the same.
+	HeaderMaxStaleness = "Tidemill-Max-Staleness"
+	// HeaderStaleness says, in an answer, how many seconds ago the state it was given from was known to hold everything
+	// that had been committed.
+	HeaderStaleness = "Tidemill-Staleness"
+	// HeaderInstance names the instance that gave the answer.
+	HeaderInstance = "Tidemill-Instance"
+)
+
+// forwardLimit is how long an instance may take to begin an answer before another one is asked, where there is one.
+const forwardLimit = 500 * time.Millisecond
+
+// staleness is what a query says of how old its answer may be.
+type staleness struct {
+	max   time.Duration
+	given bool
+}
+
+// ErrMaxStaleness says that a request's bound of staleness cannot be read.
+var errMaxStaleness = errors.New("max_staleness must be a duration such as 500ms, or a number of seconds, and given once")
+
+// takeStaleness reads the bound from a request and returns the request without its parameter.
+func takeStaleness(r *http.Request) (*http.Request, staleness, error) {
+	given := r.Header[HeaderMaxStaleness]
+	if strings.Contains(r.URL.RawQuery, "max_staleness") {
+		values, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			return r, staleness{}, fmt.Errorf("the query cannot be read: %w", err)
+		}
+		if values.Has("max_staleness") {
+			given = append(given[:len(given):len(given)], values["max_staleness"]...)
+			values.Del("max_staleness")
+			r = r.Clone(r.Context())
+			r.URL.RawQuery = values.Encode()
+		}
+	}
+	if len(given) == 0 {
+		return r, staleness{}, nil
+	}
+	if len(given) > 1 {
+		return r, staleness{}, errMaxStaleness
+	}
+	bound, err := time.ParseDuration(given[0])
+	if err != nil {
+		seconds, err := strconv.ParseFloat(given[0], 64)
+		if err != nil || !(seconds < 1e9) { // not a number either
+			return r, staleness{}, errMaxStaleness
+		}
+		bound = time.Duration(seconds * float64(time.Second))
+	}
+	if bound < 0 {
+		return r, staleness{}, errMaxStaleness
+	}
+	return r, staleness{max: bound, given: true}, nil
+}
+
+// readKey is the context key of the partitions that a request reads.
+type readKey struct{}
+
+// reading returns the partitions that a request reads on this instance, none for all.
+func reading(ctx context.Context) []int32 {
+	numbers, _ := ctx.Value(readKey{}).([]int32)
+	return numbers
+}
+
+// fresh waits until the local copies of a partition may answer a query, and returns how old they may be then. An owner's may as they
+// are, once they have caught up with the moment it became the owner, and as long as they are not older than
+// MaxStaleness; others' only as fresh as the log is now; and if the query names a bound, within that. The error wraps
+// ErrElsewhere if they are not held.
+func (s *Sharing) fresh(ctx context.Context, number int32, bound staleness) (age time.Duration, err error) {
+	now := time.Now()
+	s.mu.Lock()
+	since, owned := s.since[number]
+	s.mu.Unlock()
+	oldest := now
+	switch {
+	case bound.given:
+		oldest = now.Add(-bound.max)
+	case owned:
+		if oldest = now.Add(-s.config.MaxStaleness); oldest.Before(since) {
+			oldest = since
+		}
+	}
+	for _, v := range s.all() {
+		if !v.Held(number) {
+			return 0, fmt.Errorf("partition %d: %w", number, ErrElsewhere)
+		}
+		if v.FreshAt(number).Before(oldest) {
+			err := v.AwaitFresh(ctx, number, oldest)
+			s.metrics.waits.Observe(time.Since(now).Seconds())
+			if err != nil {
+				return 0, err
+			}
+		}
+		age = max(age, time.Since(v.FreshAt(number)))
+	}
+	return age, nil
+}
+
+// bases returns where a partition can be asked for, the best first: its owner, its standbys, and last who could not be
+// reached a moment ago. here tells at which place among them this instance is; -1 if it cannot answer.
+func (s *Sharing) bases(number int32) (bases []string, here int) {
+	current, _ := s.now()
+	here = -1
+	if current == nil || int(number) >= len(current.Partitions) {
+		return nil, here
+	}
+	var last []string
+	holders := &current.Partitions[number]
+	for _, name := range append([]string{holders.Owner}, holders.Standbys...) {
+		base := current.URL(name)
+		switch {
+		case name == s.config.Instance:
+			if s.held(number) {
+				here = len(bases)
+			}
+		case s.forward.Suspect(base):
+			last = append(last, base)
+		default:
+			bases = append(bases, base)
+		}
+	}
+	return append(bases, last...), here
+}
+
+// prefersRedirect reports whether a request asks for "Prefer: redirect".
+func prefersRedirect(r *http.Request) bool {
+	for _, header := range r.Header["Prefer"] {
+		for preference := range strings.SplitSeq(header, ",") {
+			if name, _, _ := strings.Cut(preference, ";"); strings.EqualFold(strings.TrimSpace(name), "redirect") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// asking is what a request asks of sharing.
+type asking struct {
+	partition int32
+	bound     staleness
+	wait      time.Duration // for somebody who can answer
+	limit     time.Duration // for an instance to begin its answer, where another one could
+}
+
+// serve has a request about a partition answered, here or elsewhere: local answers it here. It waits until
+// somebody can.
+func (s *Sharing) serve(w http.ResponseWriter, r *http.Request, ask asking, local http.Handler) {
+	if forward.Forwarded(r) {
+		s.serveForwarded(w, r, ask, local)
+		return
+	}
+	if err := forward.KeepBody(r); err != nil {
+		problem.Write(w, problem.Details{Status: http.StatusBadRequest, Detail: err.Error()})
+		return
+	}
+	deadline := time.Now().Add(ask.wait)
+	var last error
+	for {
+		_, changed := s.now()
+		done, err := s.attempt(w, r, ask, deadline, local)
+		if done {
+			return
+		}
+		if err != nil {
+			last = err
+		}
+		left := time.Until(deadline)
+		if left <= 0 || r.Context().Err() != nil || (r.Body != nil && r.Body != http.NoBody && r.GetBody == nil) {
+			s.fail(w, ask.partition, last)
+			return
+		}
+		select {
+		case <-changed:
+		case <-time.After(min(left, 20*time.Millisecond)):
+		case <-r.Context().Done():
+		}
+	}
+}
+
+// attempt tries everybody who has the partition once. done tells that the request has been answered.
+func (s *Sharing) attempt(w http.ResponseWriter, r *http.Request, ask asking, deadline time.Time, local http.Handler) (done bool, err error) {
+	bound := ask.bound
+	bases, here := s.bases(ask.partition)
+	if here < 0 && bound.given && s.held(ask.partition) {
+		here = len(bases) // not in the map any more or not yet; good enough if it is fresh
+	}
+	if here == 0 || (here > 0 && bound.given && s.freshNow(ask.partition, bound)) {
+		if done, err = s.here(w, r, ask, deadline, local); done {
+			return true, nil
+		}
+	}
+	if len(bases) > 0 {
+		if prefersRedirect(r) && here != 0 {
+			s.redirect(w, r, bases[0])
+			return true, nil
+		}
+		if r.GetBody != nil {
+			r.Body, _ = r.GetBody() // of bytes in memory: it cannot fail
+		}
+		elsewhere := s.forward.Serve(w, r, ask.limit, bases...)
+		if elsewhere == nil {
+			s.metrics.answered(wayForward)
+			return true, nil
+		}
+		err = errors.Join(err, elsewhere)
+	}
+	if here > 0 {
+		done, local := s.here(w, r, ask, deadline, local)
+		return done, errors.Join(err, local)
+	}
+	return false, err
+}
+
+// freshNow reports whether the local copies are within a bound without being looked after.
+func (s *Sharing) freshNow(number int32, bound staleness) bool {
+	for _, v := range s.all() {
+		if time.Since(v.FreshAt(number)) > bound.max {
+			return false
+		}
+	}
+	return true
+}
+
+// here answers a request on this instance, once its copies are fresh enough.
+func (s *Sharing) here(w http.ResponseWriter, r *http.Request, ask asking, deadline time.Time, local http.Handler) (done bool, err error) {
+	number := ask.partition
+	ctx, cancel := context.WithDeadline(r.Context(), deadline)
+	age, err := s.fresh(ctx, number, ask.bound)
+	cancel()
+	if err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	hold, owned := s.holds[number], !s.since[number].IsZero()
+	s.mu.Unlock()
+	if hold == nil {
+		return false, fmt.Errorf("partition %d: %w", number, ErrElsewhere)
+	}
+	reading, end := context.WithCancel(context.WithValue(r.Context(), readKey{}, []int32{number}))
+	defer end()
+	defer context.AfterFunc(hold.ctx, end)()
+	w.Header().Set(HeaderInstance, s.config.Instance)
+	w.Header().Set(HeaderStaleness, strconv.FormatFloat(age.Seconds(), 'f', 3, 64))
+	if owned {
+		s.metrics.answered(wayOwner)
+	} else {
+		s.metrics.answered(wayStandby)
+	}
+	local.ServeHTTP(w, r.WithContext(reading))
+	return true, nil
+}
+
+// serveForwarded answers what another instance has forwarded, or says that this one cannot.
+func (s *Sharing) serveForwarded(w http.ResponseWriter, r *http.Request, ask asking, local http.Handler) {
+	done, err := s.here(w, r, ask, time.Now().Add(ask.wait), local)
+	if !done {
+		s.metrics.answered(wayRefused)
+		forward.Misdirect(w, s.config.Instance, reason(err))
+	}
+}
+
+// reason is an error as the value of a header.
+func reason(err error) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return ' '
+		}
+		return r
+	}, err.Error())
+}
+
+// redirect sends the client to another instance.
+func (s *Sharing) redirect(w http.ResponseWriter, r *http.Request, base string) {
+	s.metrics.answered(wayRedirect)
+	w.Header().Set("Location", base+r.URL.RequestURI())
+	w.Header().Set("Preference-Applied", "redirect")
+	w.Header().Add("Vary", "Prefer")
+	w.Header().Set(HeaderInstance, s.config.Instance)
+	w.WriteHeader(http.StatusTemporaryRedirect)
+}
+
+// fail says that nobody could answer in time.
+func (s *Sharing) fail(w http.ResponseWriter, number int32, err error) {
+	s.metrics.answered(wayFailed)
+	s.log.Debug("nobody could answer for a partition", "partition", number, "error", err)
+	details := problem.Details{
+		Type: "urn:tidemill:partition-unavailable", Title: "The partition is not available", Status: http.StatusServiceUnavailable, RetryAfter: time.Second,
+		Detail: "no instance could answer for the key's partition as fresh as asked for; ask again in a moment",
+		Extra:  map[string]any{"partition": number},
+	}
+	if current, _ := s.now(); current == nil {
+		details.Detail = "this instance does not know yet where the partitions are; ask again in a moment"
+	} else if int(number) < len(current.Partitions) && number >= 0 {
+		details.Extra["owner"] = current.Partitions[number].Owner
+	}
+	problem.Write(w, details)
+}
+
+// Routed has requests answered by an instance that holds what they read: partition tells which partition a request is about,
+// as PartitionOf finds it, and h then runs on that partition's owner, whichever instance the request has come to. Server-sent
+// events and other streams pass as they are written. h's requests have a context that ends when the instance lets the partition
+// go, so that clients of streams reconnect and are sent to the new owner. Tokens that h awaits with that context are awaited for the
+// partition alone.
+//
+// A request may say how old the state it is answered from may be, in the header Tidemill-Max-Staleness or the parameter
+// max_staleness, which h does not see. "Prefer: redirect" has the client sent to the owner (307) instead of the
+// request. GET, HEAD and OPTIONS are repeated elsewhere when an instance does not answer; others only if it cannot have
+// acted on them. When nobody answers in time it is 503 with Retry-After. An error of partition is answered with 400, one that wraps
+// ErrNotReady with 503.
+//
+// Without Sharing, h is called as it is.
+func (v *View[K, V]) Routed(partition func(*http.Request) (int32, error), h http.Handler) http.Handler {
+	if v.sharing == nil {
+		return h
+	}
+	return v.sharing.Routed(partition, h)
+}
+
+// Routed is View.Routed for handlers that read several of the views.
+func (s *Sharing) Routed(partition func(*http.Request) (int32, error), h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		inner, bound, err := takeStaleness(r)
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		number, err := partition(inner)
+		switch {
+		case errors.Is(err, ErrNotReady):
+			s.fail(w, number, err)
+			return
+		case err != nil:
+			refuse(w, err)
+			return
+		}
+		// The parameter is the other instance's to read, where it is forwarded.
+		wait := sharingWait(r)
+		s.serve(w, r, asking{partition: number, bound: bound, wait: wait, limit: wait}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			inner, _, _ := takeStaleness(r) // it has been read once
+			h.ServeHTTP(w, inner)
+		}))
+	})
+}
+
+// sharingWait is how long a request waits for a partition: as it asks to, within reason.
+func sharingWait(r *http.Request) time.Duration {
+	if wait, asked := preferredWait(r.Header["Prefer"]); asked {
+		return min(wait, DefaultMaxWait)
+	}
+	return DefaultWait
+}
+
+// PartitionOf returns the partition that a key's row is on. The error wraps ErrNotReady until the number of partitions is
+// known.
+func (v *View[K, V]) PartitionOf(key K) (int32, error) {
+	encoded, err := v.keys.Append(nil, key)
+	if err != nil {
+		return -1, fmt.Errorf("encoding a key of view %s: %w", v.name, err)
+	}
+	number := v.bridge.PartitionOf(encoded)
+	if number < 0 {
+		return number, fmt.Errorf("the partitions of view %s: %w", v.name, ErrNotReady)
+	}
+	return number, nil
+}
