@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -22,7 +23,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 )
 
-func TestMain(m *testing.M) { kafkatest.Main(m) }
+func TestMain(m *testing.M) {
+	if config := os.Getenv(childVariable); config != "" {
+		if err := child(config); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	kafkatest.Main(m)
+}
 
 const patience = 30 * time.Second
 

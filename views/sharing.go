@@ -44,10 +44,6 @@ const (
 	DefaultReachableIn    = 15 * time.Second
 )
 
-// lingering is for how long a partition that has gone elsewhere is held on: until every instance has the new map, and what
-// was being asked is answered.
-const lingering = 5 * time.Second
-
 // SharingConfig says how views are shared out over instances.
 type SharingConfig struct {
 	// Group is the consumer group in which the instances find each other. It is used for nothing else: no offset is committed

@@ -24,6 +24,10 @@ const (
 	unreadyAfter = 3 * time.Second
 )
 
+// lingering is for how long a partition that has gone elsewhere is held on: until every instance has heard of it, at its
+// next heartbeat, and what was being asked is answered.
+func (s *Sharing) lingering() time.Duration { return s.config.SessionTimeout / 3 }
+
 func newNonce() string { return rand.Text() }
 
 // run runs one of the views. The instance is a member of the group while all of them run.
@@ -274,7 +278,7 @@ func (s *Sharing) deliver(next share.Map) {
 		case role != share.None:
 			hold.until = time.Time{}
 		case hold != nil && hold.until.IsZero():
-			hold.until = now.Add(lingering)
+			hold.until = now.Add(s.lingering())
 		}
 	}
 	s.log.Info("partitions assigned", "generation", next.Generation, "instances", len(next.Instances),

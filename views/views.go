@@ -87,6 +87,8 @@ type Config[K, V any] struct {
 	Log LogConfig
 	// Processor says who writes the changelog. Without it tokens are refused.
 	Processor Processor
+	// Sharing, where not nil, shares the view out over instances by partition; nil has the view hold all of them.
+	Sharing *Sharing
 	// MaxAge bounds how long a view may have been away before its copy is rebuilt: deletions older than the
 	// changelog's delete.retention.ms may be gone from it. 0 means that setting, read from the topic, less a tenth.
 	MaxAge time.Duration
@@ -113,6 +115,7 @@ type View[K, V any] struct {
 	values  codecs.Codec[V]
 	bridge  *bridge.View
 	metrics *metrics
+	sharing *Sharing // nil for a full copy
 	log     *slog.Logger
 }
 
@@ -141,6 +144,7 @@ func New[K, V any](config Config[K, V]) (*View[K, V], error) {
 		Dir:         config.Dir,
 		Group:       config.Processor.Group,
 		Sources:     config.Processor.Topics,
+		Shared:      config.Sharing != nil,
 		Partitioner: codecs.PartitionerOf(config.KeyCodec),
 		MaxAge:      config.MaxAge,
 		Client:      clients(config.Log),
@@ -151,11 +155,17 @@ func New[K, V any](config Config[K, V]) (*View[K, V], error) {
 	if err := errors.Join(append(problems, err)...); err != nil {
 		return nil, fmt.Errorf("%w %q: %w", ErrConfig, config.Name, err)
 	}
+	if config.Sharing != nil {
+		if err := config.Sharing.add(inner, config.Changelog); err != nil {
+			return nil, fmt.Errorf("%w %q: %w", ErrConfig, config.Name, err)
+		}
+	}
 	return &View[K, V]{
 		name:    config.Name,
 		keys:    config.KeyCodec,
 		values:  codecs.ForStore(config.ValueCodec),
 		bridge:  inner,
+		sharing: config.Sharing,
 		metrics: newMetrics(config.Name, inner, config.Metrics),
 		log:     cmp.Or(config.Logger, slog.Default()),
 	}, nil
@@ -184,6 +194,9 @@ func (v *View[K, V]) Run(ctx context.Context) error {
 		return fmt.Errorf("registering the metrics of view %s: %w", v.name, err)
 	}
 	defer unregister()
+	if v.sharing != nil {
+		return v.sharing.run(ctx, v.bridge)
+	}
 	return v.bridge.Run(ctx)
 }
 
@@ -198,7 +211,7 @@ func (v *View[K, V]) Recovered() bool { return v.bridge.Recovered() }
 // view does not know its partitions, or ctx's error.
 func (v *View[K, V]) Await(ctx context.Context, t Token) error {
 	started := time.Now()
-	err := v.bridge.Await(ctx, t)
+	err := v.bridge.Await(ctx, t, reading(ctx)...)
 	v.metrics.awaited(time.Since(started))
 	return err
 }
