@@ -35,6 +35,8 @@ type Config struct {
 	// Processor tunes the processors. Its Kafka, StateDir, Logger and Metrics are set from the fields here. Its
 	// CreateTopics, Partitions and Replication hold for all components: each makes the topics it misses if it may.
 	Processor processors.Config
+	// Thresholds part the buckets of the query service; zero means DefaultThresholds.
+	Thresholds Thresholds
 	// Wait is how long DELETE /orders/{id} waits for the decision where the client does not say; 0 means 2 s.
 	Wait time.Duration
 	// Authorizer tells who asks; its principal's ID is the customer. Nil turns authorization off.
@@ -68,7 +70,13 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	c.Kafka = c.Kafka.WithDefaults()
+	if c.Thresholds == (Thresholds{}) {
+		c.Thresholds = DefaultThresholds()
+	}
 	var wrong []error
+	if err := c.Thresholds.validate(); err != nil {
+		wrong = append(wrong, err)
+	}
 	if err := c.Kafka.Validate(); err != nil {
 		wrong = append(wrong, err)
 	}
@@ -144,5 +152,22 @@ func CommandService(config Config) ([]Component, error) {
 			return outcomes, err
 		},
 		func() (Component, error) { return newCommander(config, built, outcomes) },
+	)
+}
+
+// QueryService returns the components of the query service, in the order in which to start and stop them: the processor of
+// the query application and the views that answer.
+func QueryService(config Config) ([]Component, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	built, tables, err := queryTopology(config.Thresholds)
+	if err != nil {
+		return nil, err
+	}
+	return all(
+		func() (Component, error) { return newProcessor("query processor", built, config) },
+		func() (Component, error) { return newQueried(config, built, tables) },
 	)
 }

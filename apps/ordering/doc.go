@@ -9,5 +9,13 @@
 //	GET    /commands/{id}, /commands/{id}/outcomes, /outcomes?aggregate={orderId}, /outcomes?tag={customerId}
 //	                                                                            what became of commands
 //
-// ordering.go holds the business of the command side: messages, decider and topology; price.go what a price is.
+// The query service builds tables from the events, in an application of its own that is named by the thresholds of its
+// buckets, and shows them:
+//
+//	GET /orders?customerId=alice&price=CHEAP            items, prices and quantities
+//	GET /customers/{id}/orders                          three buckets: counts, totals and first pages
+//	GET /customers/{id}/orders/{bucket}                 pages of one bucket, by time or price
+//
+// ordering.go holds the business of the command side: messages, decider and topology; price.go what a price is; buckets.go
+// and query.go are the business of the query side.
 package ordering

@@ -1,0 +1,285 @@
+package ordering_test
+
+import (
+	"encoding/json/v2"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/apps/ordering"
+	"github.com/tidemill/tidemill/apps/ordering/orderingtest"
+	"github.com/tidemill/tidemill/internal/kafkatest"
+)
+
+var buckets = []string{"CHEAP", "AFFORDABLE", "EXPENSIVE"}
+
+func TestBoundariesToThePenny(t *testing.T) {
+	other, err := ordering.ParseThresholds("10", "10.00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		thresholds ordering.Thresholds
+		price      string
+		want       ordering.Bucket
+	}{
+		{ordering.DefaultThresholds(), "0.00", ordering.Cheap},
+		{ordering.DefaultThresholds(), "4.99", ordering.Cheap},
+		{ordering.DefaultThresholds(), "5.00", ordering.Affordable},
+		{ordering.DefaultThresholds(), "5.01", ordering.Affordable},
+		{ordering.DefaultThresholds(), "49.99", ordering.Affordable},
+		{ordering.DefaultThresholds(), "50.00", ordering.Affordable},
+		{ordering.DefaultThresholds(), "50.01", ordering.Expensive},
+		{ordering.DefaultThresholds(), "1000000", ordering.Expensive},
+		{other, "9.99", ordering.Cheap},
+		{other, "10.00", ordering.Affordable},
+		{other, "10.01", ordering.Expensive},
+	} {
+		price, err := ordering.ParsePrice(c.price)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.thresholds.Bucket(price); got != c.want {
+			t.Errorf("£%s with %v is %s, want %s", c.price, c.thresholds, got, c.want)
+		}
+	}
+	if got := ordering.DefaultThresholds().Application(); got != "ordering-query-500-5000" {
+		t.Errorf("the application is %s", got)
+	}
+	for _, wrong := range [][2]string{{"0", "50"}, {"5", "4.99"}, {"5", "1000000"}, {"x", "50"}, {"5", "50.001"}, {"-1", "5"}} {
+		if got, err := ordering.ParseThresholds(wrong[0], wrong[1]); !errors.Is(err, ordering.ErrConfig) {
+			t.Errorf("%v are taken as %v, %v", wrong, got, err)
+		}
+	}
+}
+
+// listing and page are what the query service answers.
+type listing struct {
+	OrderID   string         `json:"orderId"`
+	ItemLabel string         `json:"itemLabel"`
+	ItemPrice ordering.Money `json:"itemPrice"`
+	PlacedAt  int64          `json:"placedAt"`
+}
+
+type page struct {
+	CustomerID string         `json:"customerId,omitempty"`
+	Bucket     string         `json:"bucket"`
+	Count      int            `json:"count"`
+	Total      ordering.Money `json:"total"`
+	Orders     []listing      `json:"orders"`
+	Next       string         `json:"next,omitempty"`
+}
+
+func decode[T any](t *testing.T, got answer) (value T) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(got.body), &value, json.RejectUnknownMembers(true)); err != nil || got.status != http.StatusOK {
+		t.Fatalf("%d, %s: %v", got.status, got.body, err)
+	}
+	return value
+}
+
+// bucketPages reads all pages of a bucket and returns their orders.
+func bucketPages(t *testing.T, s *service, customer, bucket, parameters string) (orders []listing) {
+	t.Helper()
+	for cursor := ""; ; {
+		path := "/customers/" + customer + "/orders/" + bucket + "?" + parameters
+		if cursor != "" {
+			path += "&cursor=" + cursor
+		}
+		got := decode[page](t, s.ask(http.MethodGet, path, ""))
+		orders = append(orders, got.Orders...)
+		if cursor = got.Next; cursor == "" {
+			return orders
+		}
+	}
+}
+
+// compare returns what the service shows of a customer otherwise than the model has it.
+func compare(t *testing.T, s *service, model *orderingtest.Model, customer string) error {
+	t.Helper()
+	for _, bucket := range buckets {
+		want := model.Listed(customer, bucket, false)
+		var total ordering.Money
+		for _, order := range want {
+			total += order.ItemPrice
+		}
+		first := decode[page](t, s.ask(http.MethodGet, "/customers/"+customer+"/orders/"+bucket+"?limit=1", ""))
+		if first.Count != len(want) || first.Total != total || first.CustomerID != customer {
+			return fmt.Errorf("%s's %s are %d for %s, want %d for %s", customer, bucket, first.Count, first.Total, len(want), total)
+		}
+		for _, byPrice := range []bool{false, true} {
+			want := model.Listed(customer, bucket, byPrice)
+			sort := map[bool]string{false: "time", true: "price"}[byPrice]
+			up := bucketPages(t, s, customer, bucket, "limit=7&order=asc&sort="+sort)
+			down := bucketPages(t, s, customer, bucket, "limit=1000&sort="+sort)
+			slices.Reverse(down)
+			if err := same(up, want); err != nil {
+				return fmt.Errorf("%s's %s by %s: %w", customer, bucket, sort, err)
+			}
+			if err := same(down, want); err != nil {
+				return fmt.Errorf("%s's %s by %s, highest first: %w", customer, bucket, sort, err)
+			}
+		}
+		got := s.ask(http.MethodGet, "/orders?customerId="+customer+"&price="+bucket, "")
+		items := model.Items(customer, bucket)
+		if len(items) == 0 {
+			if got.status != http.StatusNotFound {
+				return fmt.Errorf("%s has no %s, and the answer is %d, %s", customer, bucket, got.status, got.body)
+			}
+			continue
+		}
+		if got.status != http.StatusOK || !slices.Equal(decode[[]orderingtest.Item](t, got), items) {
+			return fmt.Errorf("%s's %s items are %d, %s; want %v", customer, bucket, got.status, got.body, items)
+		}
+	}
+	return nil
+}
+
+func same(got []listing, want []ordering.Details) error {
+	if len(got) != len(want) {
+		return fmt.Errorf("there are %d orders, want %d", len(got), len(want))
+	}
+	for i, order := range want {
+		if got[i] != (listing{order.OrderID, order.ItemLabel, order.ItemPrice, order.PlacedAt}) {
+			return fmt.Errorf("order %d is %+v, want %+v", i, got[i], order)
+		}
+	}
+	return nil
+}
+
+// load writes commands straight to the topic, as any program could, and applies them to the model.
+func load(t *testing.T, broker kafkatest.Broker, model *orderingtest.Model, random *orderingtest.Random, n int) {
+	t.Helper()
+	records := make([]*kgo.Record, n)
+	for i := range records {
+		command := random.Next()
+		text := body(t, command)
+		model.Apply(command, text)
+		records[i] = &kgo.Record{
+			Topic: ordering.Commands.Name(), Key: []byte(command.Data.OrderID), Value: []byte(text), Timestamp: time.UnixMilli(command.Timestamp),
+		}
+	}
+	broker.Produce(t, records...)
+}
+
+// The companion's queries, pages and totals, over both services, against the model; the thresholds changed on the way.
+func TestQueryService(t *testing.T) {
+	kafkatest.EachOwn(t, kafkatest.Options{}, func(t *testing.T, broker *kafkatest.Process) {
+		c := config(t, broker.Broker)
+		commands := startService(t, ordering.CommandService, c)
+		queries := startService(t, ordering.QueryService, c)
+		var model orderingtest.Model
+		random := orderingtest.NewRandom(*seed, 5, start)
+		load(t, broker.Broker, &model, random, 1000)
+		agree := func(s *service) {
+			t.Helper()
+			for customer := range 5 {
+				eventually(t, "the service agrees with the model (-seed "+strconv.FormatUint(*seed, 10)+")", func() error {
+					return compare(t, s, &model, orderingtest.Customer(customer))
+				})
+			}
+		}
+		agree(queries)
+		// Either works while the other is down.
+		commands.stop()
+		agree(queries)
+		queries.stop()
+		commands = startService(t, ordering.CommandService, c)
+		load(t, broker.Broker, &model, random, 200)
+		if got := commands.ask(http.MethodPost, "/orders", tea, "Prefer", "wait=20"); got.status != http.StatusCreated {
+			t.Fatalf("an order while the query service is down: %d, %s", got.status, got.body)
+		}
+		queries = startService(t, ordering.QueryService, c)
+		agree(queries)
+	})
+}
+
+// Other thresholds are another application: its tables are built from the log, and the first one's stay as they are.
+func TestOtherThresholds(t *testing.T) {
+	broker := kafkatest.EmbeddedOwn(t, kafkatest.Options{})
+	c := config(t, broker.Broker)
+	commands := startService(t, ordering.CommandService, c)
+	for label, price := range map[string]string{"tea": "4.99", "cup": "5.00", "pot": "50.00", "chair": "50.01"} {
+		text := `{"customerId":"alice","itemLabel":"` + label + `","itemPrice":` + price + `}`
+		if got := commands.ask(http.MethodPost, "/orders", text, "Prefer", "wait=20"); got.status != http.StatusCreated {
+			t.Fatalf("%s: %d, %s", text, got.status, got.body)
+		}
+	}
+	shows := func(s *service, want ...string) {
+		t.Helper()
+		for i, bucket := range buckets {
+			eventually(t, bucket, func() error {
+				labels := ""
+				for _, order := range bucketPages(t, s, "alice", bucket, "sort=price&order=asc") {
+					labels += order.ItemLabel + " "
+				}
+				if labels != want[i] {
+					return fmt.Errorf("holds %q, want %q", labels, want[i])
+				}
+				return nil
+			})
+		}
+	}
+	first := startService(t, ordering.QueryService, c)
+	shows(first, "tea ", "cup pot ", "chair ")
+	first.stop()
+	c.Thresholds = ordering.Thresholds{From: 5_01, To: 50_01}
+	second := startService(t, ordering.QueryService, c)
+	shows(second, "tea cup ", "pot chair ", "")
+	second.stop()
+	changelog := ordering.DefaultThresholds().Application() + "-by-time-changelog"
+	before := len(broker.ReadAll(t, changelog, true))
+	c.Thresholds = ordering.DefaultThresholds()
+	again := startService(t, ordering.QueryService, c)
+	shows(again, "tea ", "cup pot ", "chair ")
+	if after := len(broker.ReadAll(t, changelog, true)); after != before || before != 4 {
+		t.Errorf("the changelog of the first thresholds had 4 records, then %d and %d", before, after)
+	}
+}
+
+func TestQueriesThatMakeNoSense(t *testing.T) {
+	broker := kafkatest.EmbeddedOwn(t, kafkatest.Options{})
+	c := config(t, broker.Broker)
+	queries := startService(t, ordering.QueryService, c)
+	for path, status := range map[string]int{
+		"/orders": 400, "/orders?customerId=a": 400, "/orders?customerId=a&price=FREE": 400, "/orders?customerId=a&price=CHEAP&x=1": 400,
+		"/orders?customerId=a&price=CHEAP&price=CHEAP": 400, "/orders?customerId=%00&price=CHEAP": 400, "/orders?customerId=a&price=cheap": 404,
+		"/orders?customerId=a&customerId=b&price=CHEAP": 400, "/customers/a/orders?limit=0": 400, "/customers/a/orders?limit=1001": 400,
+		"/customers/a/orders?sort=label": 400, "/customers/a/orders?order=up": 400, "/customers/a/orders?cursor=x": 400, "/customers/a/orders": 200,
+		"/customers/a/orders/cheap": 200, "/customers/a/orders/FREE": 404, "/customers/a/orders/CHEAP?cursor=x": 400, "/customers/%20/orders": 400,
+		"/customers/a/orders?token=x": 400, "/customers": 404,
+	} {
+		got := queries.ask(http.MethodGet, path, "")
+		if got.status != status {
+			t.Errorf("%s: %d, %s; want %d", path, got.status, got.body, status)
+		}
+		if status != http.StatusOK && got.detail(t) == "" {
+			t.Errorf("%s is not told what is wrong", path)
+		}
+	}
+}
+
+// With authorization on, everyone looks at their own orders alone.
+func TestQueryAuthorization(t *testing.T) {
+	broker := kafkatest.EmbeddedOwn(t, kafkatest.Options{})
+	c := config(t, broker.Broker)
+	c.Authorizer = byName
+	queries := startService(t, ordering.QueryService, c)
+	for _, path := range []string{"/orders?customerId=alice&price=CHEAP", "/customers/alice/orders", "/customers/alice/orders/CHEAP"} {
+		if got := queries.ask(http.MethodGet, path, ""); got.status != http.StatusUnauthorized {
+			t.Errorf("%s by nobody: %d, %s", path, got.status, got.body)
+		}
+		if got := queries.ask(http.MethodGet, path, "", "Authorization", "Bearer bob"); got.status != http.StatusForbidden {
+			t.Errorf("%s by bob: %d, %s", path, got.status, got.body)
+		}
+		if got := queries.ask(http.MethodGet, path, "", "Authorization", "Bearer alice"); got.status != http.StatusOK && got.status != http.StatusNotFound {
+			t.Errorf("%s by alice: %d, %s", path, got.status, got.body)
+		}
+	}
+}
