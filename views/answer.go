@@ -37,6 +37,8 @@ var (
 	contentTypeJSON = []string{"application/json"}
 	// Stored copies may be used after asking whether they are still right.
 	cacheControl = []string{"no-cache"}
+	// A stream of changes has the same address.
+	vary = []string{"Accept"}
 )
 
 // answer sends a body, or 304 where the client has it already. The header's values share one allocation.
@@ -47,7 +49,7 @@ func answer(w http.ResponseWriter, r *http.Request, body []byte, standing header
 	header["Etag"] = values[0:1:1]
 	header[HeaderPosition] = values[1:2:2]
 	header[HeaderLag] = values[2:3:3]
-	header["Cache-Control"] = cacheControl
+	header["Cache-Control"], header["Vary"] = cacheControl, vary
 	if conditions := r.Header["If-None-Match"]; len(conditions) > 0 && matches(conditions, tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return http.StatusNotModified

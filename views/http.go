@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,12 +46,21 @@ type HTTP[K, V any] struct {
 	Limit int
 	// MaxRows bounds what a query may ask for; 0 means DefaultMaxRows.
 	MaxRows int
+	// RenderDeleted appends what a stream of changes tells of a deleted row as JSON to dst; nil renders {"key":…}.
+	RenderDeleted func(dst []byte, key K) ([]byte, error)
+	// MaxWatches bounds the open streams of changes; more are answered 503. 0 means DefaultMaxWatches.
+	MaxWatches int
+	// Heartbeat is how often an idle stream is written to; 0 means DefaultHeartbeat.
+	Heartbeat time.Duration
+	// WriteTimeout is how long a client may take for one piece of a stream, 32 KiB at most; 0 means DefaultWriteTimeout.
+	WriteTimeout time.Duration
 }
 
 // handler serves a view.
 type handler[K, V any] struct {
 	HTTP[K, V]
-	view *View[K, V]
+	view    *View[K, V]
+	watches atomic.Int64 // open streams
 }
 
 // Handler returns the view's HTTP resource, to be mounted at its path and below:
@@ -68,6 +78,19 @@ type handler[K, V any] struct {
 //	{path}?…&order=desc&limit=N      highest key first; at most N rows
 //	{path}?…&cursor=C                the page after the one whose next was C
 //	{path}?…&count                   {"count":N} instead of the rows
+//
+// A GET whose Accept header has text/event-stream is answered with a stream of server-sent events, for one key, a prefix or
+// all rows, which begins with the rows as they are:
+//
+//	event: row       data: the row as Render renders it: present, or changed
+//	event: deleted   data: {"key":…}, or what RenderDeleted renders
+//	event: ready     data: {}: what was told are the rows as they were together just now; changes follow
+//	event: reset     data: {}: what was told counts no longer; the rows as they are follow
+//
+// Events have ids. A client that comes back with the header Last-Event-ID, or the parameter last-event-id, gets the changes
+// since and then ready, at this instance or another one, before or after a restart; or reset, when the changes since are
+// not known any more. Comments come as heartbeats. A slow client gets the latest of each row; one that takes nothing for
+// WriteTimeout is cut off.
 //
 // Parameters that it does not know are refused, so that a misspelt one does not go unnoticed.
 //
@@ -88,8 +111,8 @@ func (v *View[K, V]) Handler(config HTTP[K, V]) (http.Handler, error) {
 	if config.Path != "" && (!strings.HasPrefix(config.Path, "/") || strings.HasSuffix(config.Path, "/")) {
 		problems = append(problems, fmt.Errorf("the path %q must begin with a slash and not end with one", config.Path))
 	}
-	if config.Wait < 0 || config.MaxWait < 0 || config.Limit < 0 || config.MaxRows < 0 {
-		problems = append(problems, errors.New("none of Wait, MaxWait, Limit and MaxRows may be negative"))
+	if config.Wait < 0 || config.MaxWait < 0 || config.Limit < 0 || config.MaxRows < 0 || config.MaxWatches < 0 || config.Heartbeat < 0 || config.WriteTimeout < 0 {
+		problems = append(problems, errors.New("none of Wait, MaxWait, Limit, MaxRows, MaxWatches, Heartbeat and WriteTimeout may be negative"))
 	}
 	if config.ParseKey == nil {
 		if config.ParseKey = keyParser[K](); config.ParseKey == nil {
@@ -105,6 +128,12 @@ func (v *View[K, V]) Handler(config HTTP[K, V]) (http.Handler, error) {
 	if config.Render == nil {
 		config.Render = renderRow[K, V]
 	}
+	if config.RenderDeleted == nil {
+		config.RenderDeleted = renderDeleted[K]
+	}
+	config.MaxWatches = cmp.Or(config.MaxWatches, DefaultMaxWatches)
+	config.Heartbeat = cmp.Or(config.Heartbeat, DefaultHeartbeat)
+	config.WriteTimeout = cmp.Or(config.WriteTimeout, DefaultWriteTimeout)
 	config.MaxWait = cmp.Or(config.MaxWait, DefaultMaxWait)
 	config.Wait = min(cmp.Or(config.Wait, DefaultWait), config.MaxWait)
 	config.MaxRows = cmp.Or(config.MaxRows, DefaultMaxRows)

@@ -17,7 +17,9 @@ type metrics struct {
 	view       *bridge.View
 	requests   *prometheus.HistogramVec // by route and code
 	waits      prometheus.Histogram
+	told       prometheus.Counter // changes and rows sent to watches
 
+	watches, conflated, resets, pending                                *prometheus.Desc // of the whole view
 	applied, position, lag, restored, toRestore, rebuilds, ready, size *prometheus.Desc
 }
 
@@ -25,6 +27,9 @@ func newMetrics(name string, view *bridge.View, registerer prometheus.Registerer
 	labels := prometheus.Labels{"view": name}
 	describe := func(metric, help string) *prometheus.Desc {
 		return prometheus.NewDesc("tidemill_view_"+metric, help, []string{"partition"}, labels)
+	}
+	gauge := func(metric, help string) *prometheus.Desc {
+		return prometheus.NewDesc("tidemill_view_"+metric, help, nil, labels)
 	}
 	return &metrics{
 		registerer: registerer,
@@ -37,6 +42,13 @@ func newMetrics(name string, view *bridge.View, registerer prometheus.Registerer
 			Name: "tidemill_view_token_wait_seconds", Help: "Time that queries waited for the position token they sent.",
 			ConstLabels: labels, Buckets: durations,
 		}),
+		told: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tidemill_view_watch_rows_sent_total", Help: "Rows, changes and deletions sent to streams of changes.", ConstLabels: labels,
+		}),
+		watches:   gauge("watches", "Open watches."),
+		conflated: gauge("watch_conflated_total", "Changes that a slow watch was not told because a later one of the same row was there."),
+		resets:    gauge("watch_resets_total", "Watches that had to begin anew with all rows."),
+		pending:   gauge("watch_pending_bytes", "What is queued for slow watches."),
 		applied:   describe("records_applied_total", "Changelog records applied since the start."),
 		position:  describe("position", "Next changelog offset to apply."),
 		lag:       describe("lag", "Offsets between the position and the changelog's last stable offset."),
@@ -59,7 +71,7 @@ func (m *metrics) register() (unregister func(), err error) {
 			m.registerer.Unregister(collector)
 		}
 	}
-	for _, collector := range []prometheus.Collector{m, m.requests, m.waits} {
+	for _, collector := range []prometheus.Collector{m, m.requests, m.waits, m.told} {
 		if err := m.registerer.Register(collector); err != nil {
 			unregister()
 			return nil, err
@@ -74,13 +86,18 @@ func (m *metrics) awaited(wait time.Duration) { m.waits.Observe(wait.Seconds()) 
 
 // Describe sends the descriptions of the partitions' metrics.
 func (m *metrics) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, description := range []*prometheus.Desc{m.applied, m.position, m.lag, m.restored, m.toRestore, m.rebuilds, m.ready, m.size} {
+	for _, description := range []*prometheus.Desc{m.applied, m.position, m.lag, m.restored, m.toRestore, m.rebuilds, m.ready, m.size, m.watches, m.conflated, m.resets, m.pending} {
 		descriptions <- description
 	}
 }
 
 // Collect reads the partitions' metrics.
 func (m *metrics) Collect(collected chan<- prometheus.Metric) {
+	status := m.view.WatchStatus()
+	collected <- prometheus.MustNewConstMetric(m.watches, prometheus.GaugeValue, float64(status.Open))
+	collected <- prometheus.MustNewConstMetric(m.conflated, prometheus.CounterValue, float64(status.Conflated))
+	collected <- prometheus.MustNewConstMetric(m.resets, prometheus.CounterValue, float64(status.Resets))
+	collected <- prometheus.MustNewConstMetric(m.pending, prometheus.GaugeValue, float64(status.PendingBytes))
 	for _, p := range m.view.Status(true) {
 		number := strconv.Itoa(int(p.Partition))
 		send := func(description *prometheus.Desc, kind prometheus.ValueType, value float64) {

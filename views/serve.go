@@ -28,6 +28,9 @@ const (
 // unreachableAfter is for how long the log may be out of reach before a token that times out is answered 503.
 const unreachableAfter = 3 * time.Second
 
+// routeWatch names streams of changes among the routes.
+const routeWatch = "watch"
+
 // buffers are the bodies being written.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
@@ -35,6 +38,9 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 func (h *handler[K, V]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	route, status := h.serve(w, r)
+	if route == routeWatch && status == http.StatusOK {
+		return // a stream's duration is its client's
+	}
 	h.view.metrics.requests.WithLabelValues(route, statusText(status)).Observe(time.Since(started).Seconds())
 }
 
@@ -79,6 +85,8 @@ func (h *handler[K, V]) serve(w http.ResponseWriter, r *http.Request) (route str
 		}
 	}
 	switch {
+	case wantsEvents(r):
+		return routeWatch, h.serveWatch(w, r, single, key, parameters)
 	case single:
 		return "key", h.serveKey(w, r, key, parameters)
 	case parameters.has("count"):

@@ -92,6 +92,9 @@ type Config[K, V any] struct {
 	// MaxAge bounds how long a view may have been away before its copy is rebuilt: deletions older than the
 	// changelog's delete.retention.ms may be gone from it. 0 means that setting, read from the topic, less a tenth.
 	MaxAge time.Duration
+	// RecentBytes bounds the memory for the latest changes, over all partitions, which are kept once there was a watch: one
+	// that comes back goes on from them. 0 means DefaultRecentBytes.
+	RecentBytes int
 	// CacheBytes bounds the memory for blocks read from the disk, over all partitions; 0 means DefaultCacheBytes.
 	CacheBytes int
 	// Logger gets what an operator should know; nil means slog's default.
@@ -134,6 +137,9 @@ func New[K, V any](config Config[K, V]) (*View[K, V], error) {
 	if config.CacheBytes < 0 {
 		problems = append(problems, fmt.Errorf("field CacheBytes is %d; it must not be negative", config.CacheBytes))
 	}
+	if config.RecentBytes < 0 {
+		problems = append(problems, fmt.Errorf("field RecentBytes is %d; it must not be negative", config.RecentBytes))
+	}
 	if config.CacheBytes == 0 {
 		config.CacheBytes = DefaultCacheBytes
 	}
@@ -151,6 +157,8 @@ func New[K, V any](config Config[K, V]) (*View[K, V], error) {
 		Open:        func(dir string) (store.Engine, error) { return store.OpenLevelDB(dir, options) },
 		Destroy:     store.Destroy,
 		Logger:      config.Logger,
+
+		RecentBytes: cmp.Or(config.RecentBytes, DefaultRecentBytes),
 	})
 	if err := errors.Join(append(problems, err)...); err != nil {
 		return nil, fmt.Errorf("%w %q: %w", ErrConfig, config.Name, err)

@@ -97,7 +97,7 @@ func (v *view) Mount(mux *http.ServeMux) {
 }
 
 // Stopping implements Component.
-func (*view) Stopping() {}
+func (v *view) Stopping() { v.inner.EndWatches() }
 
 // Close implements Component.
 func (*view) Close() error { return nil }

@@ -72,6 +72,8 @@ type ViewConfig struct {
 	// Open opens or creates the store in a directory; Destroy removes one.
 	Open    func(dir string) (store.Engine, error)
 	Destroy func(dir string) error
+	// RecentBytes bounds the latest changes that are kept in memory for watches, over all partitions; 0 is 8 MiB.
+	RecentBytes int
 	// Logger gets what an operator should know; nil is slog's default.
 	Logger *slog.Logger
 	// Now is the wall clock, for the age of checkpoints only; nil is time.Now.
@@ -87,7 +89,9 @@ type View struct {
 	ready     chan struct{} // closed when all partitions are restored for the first time
 	once      sync.Once     // closes ready
 	gate      *viewGate
-	holds     *viewHolds // of a shared view
+	hub       *viewHub
+	session   atomic.Pointer[viewSession] // the one that runs, if any
+	holds     *viewHolds                  // of a shared view
 	freshness *viewFresh
 	assigned  atomic.Bool  // a shared view has been told what to hold
 	contact   atomic.Int64 // when the brokers last answered, in nanoseconds since the epoch
@@ -123,6 +127,7 @@ func NewView(config ViewConfig) (*View, error) {
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrViewConfig, err)
 	}
+	config.RecentBytes = cmp.Or(config.RecentBytes, viewRecentBytes)
 	if config.Now == nil {
 		config.Now = time.Now
 	}
@@ -130,6 +135,7 @@ func NewView(config ViewConfig) (*View, error) {
 		config: config,
 		log:    cmp.Or(config.Logger, slog.Default()).With("view", config.Name, "changelog", config.Topic),
 		ready:  make(chan struct{}),
+		hub:    newViewHub(),
 	}
 	v.gate = newViewGate(v)
 	v.holds = newViewHolds()
@@ -147,6 +153,8 @@ func (v *View) Run(ctx context.Context) error {
 	}
 	defer v.running.Store(false)
 	defer v.closePartitions(0)
+	v.hub.start()
+	defer v.hub.stop()
 	backoff := &viewBackoff{}
 	started := false
 	for ctx.Err() == nil {
@@ -230,11 +238,14 @@ func (v *View) setPartitions(count int) {
 	v.closePartitions(count)
 	partitions := slices.Clone(*v.partitions.Load())
 	for i := len(partitions); i < count; i++ {
-		p := newViewPartition(v, int32(i), filepath.Join(v.config.Dir, strconv.Itoa(i)))
+		p := newViewPartition(v, int32(i), count, filepath.Join(v.config.Dir, strconv.Itoa(i)))
 		p.held.Store(!v.config.Shared)
 		partitions = append(partitions, p)
 	}
-	v.partitions.Store(&partitions)
+	if len(partitions) != len(*v.partitions.Load()) {
+		v.partitions.Store(&partitions)
+		v.hub.lose(-1)
+	}
 }
 
 // closePartitions closes and forgets the partitions from the given one on.

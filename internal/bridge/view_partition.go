@@ -54,6 +54,8 @@ type viewPartition struct {
 	rebuilds atomic.Uint64
 	damaged  atomic.Bool               // a reader found the engine corrupt
 	fresh    atomic.Pointer[time.Time] // a time at which the copy held all that was committed; nil for unknown
+	level    atomic.Int64              // levelAt as of the position, in seconds since the epoch
+	feed     *viewFeed
 
 	mu      sync.Mutex
 	waiters []viewWaiter // guarded by mu
@@ -66,8 +68,9 @@ type viewWaiter struct {
 	reached  chan struct{}
 }
 
-func newViewPartition(v *View, number int32, dir string) *viewPartition {
-	return &viewPartition{view: v, number: number, dir: dir, batch: store.NewBatch()}
+func newViewPartition(v *View, number int32, count int, dir string) *viewPartition {
+	feed := &viewFeed{hub: v.hub, limit: v.config.RecentBytes / count}
+	return &viewPartition{view: v, number: number, dir: dir, batch: store.NewBatch(), feed: feed}
 }
 
 // open opens the store. A corrupt one is destroyed: it is a copy, and the changelog has the original.
@@ -95,6 +98,7 @@ func (p *viewPartition) open() error {
 // close closes the store, having noted in it how fresh it is.
 func (p *viewPartition) close() error {
 	p.ready.Store(false)
+	p.lose(0)
 	engine := p.engine.Swap(nil)
 	if engine == nil {
 		return nil
@@ -144,8 +148,21 @@ func (p *viewPartition) resume() (int64, error) {
 	if !p.ready.Load() {
 		p.start.Store(checkpoint.Offset)
 	}
+	p.level.Store(p.levelAt.Unix())
+	if checkpoint.Offset != p.feed.next.Load() {
+		p.lose(checkpoint.Offset)
+	}
 	p.advance(checkpoint.Offset)
 	return checkpoint.Offset, nil
+}
+
+// lose has those who watch begin anew: the rows are about to become those of a position without the changes in between
+// being told.
+func (p *viewPartition) lose(position int64) {
+	p.feed.mu.Lock()
+	defer p.feed.mu.Unlock()
+	p.feed.restart(position)
+	p.view.hub.lose(p.number)
 }
 
 // distrust returns why the local copy must not be believed, or "".
@@ -172,6 +189,7 @@ func (p *viewPartition) distrust(checkpoint store.Checkpoint, found bool, oldest
 func (p *viewPartition) discard(engine *viewEngine, oldest int64, held bool) error {
 	p.ready.Store(false)
 	p.epoch.Add(1)
+	p.lose(0)
 	if held {
 		p.rebuilds.Add(1)
 	}
@@ -192,6 +210,7 @@ func (p *viewPartition) discard(engine *viewEngine, oldest int64, held bool) err
 // reopen closes an engine that failed, so that it is opened with what is on the disk; a damaged one goes.
 func (p *viewPartition) reopen() error {
 	p.epoch.Add(1)
+	p.lose(0)
 	if engine := p.engine.Swap(nil); engine != nil {
 		if err := engine.Close(); err != nil {
 			p.view.log.Warn("closing a local copy that failed", "partition", p.number, "error", err)
@@ -245,6 +264,8 @@ func (p *viewPartition) apply(batch *viewBatch) error {
 		count++
 	}
 	p.batch.SetCheckpoint(p.checkpoint(batch.next))
+	p.feed.mu.Lock()
+	defer p.feed.mu.Unlock()
 	if err := engine.Apply(p.batch); err != nil {
 		p.broken = true
 		err = fmt.Errorf("applying %d records up to offset %d of partition %d: %w", count, batch.next, p.number, err)
@@ -253,7 +274,10 @@ func (p *viewPartition) apply(batch *viewBatch) error {
 	}
 	p.writtenAt = p.levelAt
 	p.applied.Add(count)
+	p.level.Store(p.levelAt.Unix())
+	readable := p.ready.Load()
 	p.advance(batch.next)
+	p.feed.pass(batch.records, batch.next, readable)
 	return nil
 }
 
@@ -276,6 +300,7 @@ func (p *viewPartition) advance(position int64) {
 		p.ready.Store(true)
 		p.view.log.Info("partition restored", "partition", p.number, "position", position,
 			"offsets", position-p.start.Load(), "records", p.applied.Load())
+		p.view.hub.stir()
 		p.view.noteReady()
 	}
 	if p.waiting.Load() > 0 {

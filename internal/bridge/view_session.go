@@ -59,6 +59,8 @@ func (v *View) runSession(ctx context.Context, started *bool) error {
 		}
 	}
 	*started = true
+	v.session.Store(session)
+	defer v.session.Store(nil)
 	return session.run()
 }
 

@@ -1,193 +1,423 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/tidemill/tidemill/internal/store"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// errViewTruncated says that the log ends before what was read from it.
-var errViewTruncated = errors.New("the log ends before the view's position")
+const (
+	// Up to viewQueueChanges and viewQueueBytes a reader that is not ready keeps every change; beyond, the latest of each row
+	// up to viewQueueMost and viewQueueMostBytes; and beyond that nothing but where it stood.
+	viewQueueChanges   = 256
+	viewQueueBytes     = 256 << 10
+	viewQueueMost      = 4096
+	viewQueueMostBytes = 1 << 20
 
-// viewStall is what the watch remembers of one partition.
-type viewStall struct {
-	probedAt time.Time
-	pause    time.Duration // until the next question to the broker
-	empty    int           // answers in a row that said there is nothing to read below the stable offset
-	beat     time.Time     // when the checkpoint was last refreshed
+	// viewChunkRows and viewChunkBytes bound what is read of a snapshot at once.
+	viewChunkRows  = 256
+	viewChunkBytes = 64 << 10
+)
+
+// ViewSelection says what a watch is of.
+type ViewSelection struct {
+	// Key is the one row to watch; nil for all that Prefix selects.
+	Key []byte
+	// Prefix selects the rows whose keys begin with it. Not to be combined with Key.
+	Prefix []byte
 }
 
-// watch looks after what records alone do not tell: that the topic is still the same one, where it ends, and that no
-// partition waits for a record which will not come.
-func (s *viewSession) watch(ctx context.Context) {
-	ticker := time.NewTicker(viewStallInterval)
-	defer ticker.Stop()
-	stalls := make([]viewStall, s.topic.partitions)
-	now := time.Now()
-	for i := range stalls {
-		stalls[i] = viewStall{pause: viewStallAfter, beat: s.view.config.Now()}
+// ViewEventKind is what an event of a watch tells.
+type ViewEventKind uint8
+
+// The kinds of events.
+const (
+	// ViewRow is a row as it was when the watch began, or as it is after a change; deleted if its value is nil.
+	ViewRow ViewEventKind = iota
+	// ViewReset says that what was told so far counts no longer: a snapshot follows.
+	ViewReset
+	// ViewWhole says that everything has been told up to a moment just now; changes follow.
+	ViewWhole
+)
+
+// ViewEvent is one event of a watch. Change is nil unless it is a row.
+type ViewEvent struct {
+	Kind   ViewEventKind
+	Change *ViewChange
+}
+
+// viewPhase is what a watch is doing.
+type viewPhase uint8
+
+const (
+	viewBeginning  viewPhase = iota // it has told nothing yet
+	viewResuming                    // it looks for the changes after its positions
+	viewResetting                   // it is about to take back what it told
+	viewSnapshot                    // it tells the rows that there were
+	viewCatchingUp                  // it tells the changes since, and then that it is whole
+	viewLive
+)
+
+// ViewWatch tells the rows that a selection had, and then every change of them, in the order of each partition. It belongs
+// to one goroutine and must be closed.
+type ViewWatch struct {
+	view      *View
+	ctx       context.Context
+	selection ViewSelection
+	slot      int           // where the hub has it; guarded by the hub's mu
+	wake      chan struct{} // of capacity 1: look again
+
+	phase     viewPhase
+	after     *viewResume // where the client stood; nil once used
+	parts     []int32     // the partitions that may have the rows
+	positions []int64     // by part: what was told, and consumed, goes up to here
+	reached   []int64     // by part: where the events last handed out lead to; nil for no further
+	whole     bool        // ViewWhole is among the events handed out
+	told      bool        // something, here or before this watch
+	placed    bool        // positions tell where to go on
+	caught    []*ViewChange
+	scan      *ViewScan
+	topic     uint32    // identity of the topic that the rows are of
+	level     int64     // when they were level with the log, for positions to resume from, in seconds since the epoch
+	asked     time.Time // when a position beyond the partition's was first resumed from
+
+	mu     sync.Mutex
+	single int32         // guarded by mu: the one partition to watch, or -1
+	began  int           // guarded by mu: so many parts are watched
+	queue  []*ViewChange // guarded by mu
+	bytes  int           // guarded by mu: of the queue
+	limit  int           // guarded by mu: the length of the queue at which it is conflated
+	most   int           // guarded by mu: and the bytes
+	behind bool          // guarded by mu: changes were left out; go on from the positions
+	lost   bool          // guarded by mu: rows may have vanished; begin anew
+	ended  bool          // guarded by mu
+}
+
+// Watch begins a watch; nothing happens before Next. With the id that AppendID gave it goes on there. The error wraps
+// ErrViewPosition for an id of another watch.
+func (v *View) Watch(ctx context.Context, selection ViewSelection, after string) (*ViewWatch, error) {
+	w := &ViewWatch{view: v, ctx: ctx, selection: selection, wake: make(chan struct{}, 1), single: -1, told: after != ""}
+	resume, err := w.parse(after)
+	if err != nil {
+		return nil, err
 	}
-	checked := now
+	w.after = resume
+	w.forget()
+	v.hub.enter(w)
+	return w, nil
+}
+
+// Close ends the watch.
+func (w *ViewWatch) Close() {
+	w.view.hub.leave(w)
+	w.forget()
+	w.closeScan()
+}
+
+// Next waits for events. It returns none when the beat came first, and an error when the watch's context has ended or the
+// view stopped. By calling it the caller says that it is through with the events it got before.
+func (w *ViewWatch) Next(beat <-chan time.Time) ([]ViewEvent, error) {
 	for {
+		w.consumed()
+		events, until, err := w.step()
+		if err != nil || len(events) > 0 {
+			w.told = true
+			return events, err
+		}
 		select {
-		case <-ctx.Done():
-			return
-		case now = <-ticker.C:
+		case <-w.ctx.Done():
+			return nil, w.ctx.Err()
+		case <-w.wake:
+		case <-until.reached:
+		case <-until.expired:
+		case <-beat:
+			until.stop()
+			return nil, nil
 		}
-		if now.Sub(checked) >= viewCheckInterval {
-			s.check(ctx, stalls)
-			checked = time.Now()
-		}
-		for i := range stalls {
-			p := s.view.partition(int32(i))
-			if !p.held.Load() {
-				continue
-			}
-			if p.damaged.Load() {
-				s.consumer.fail(p.number, store.ErrCorrupt)
-				continue
-			}
-			s.unstall(ctx, p, &stalls[i])
-		}
+		until.stop()
 	}
 }
 
-// check asks the cluster for the topic's id and its stable offsets.
-func (s *viewSession) check(ctx context.Context, stalls []viewStall) {
-	topic, err := viewDescribe(ctx, s.client, s.view.config.Topic)
-	if err != nil {
-		if ctx.Err() == nil {
-			s.view.log.Debug("the changelog cannot be looked at", "error", err)
-		}
-		return
-	}
-	if topic != s.topic {
-		s.cancel(errViewRestart)
-		return
-	}
-	asked := time.Now()
-	numbers := s.view.heldNumbers()
-	if len(numbers) == 0 {
-		s.view.contact.Store(asked.UnixNano())
-		return
-	}
-	positions := make([]int64, s.topic.partitions) // before the ends, so that an end below is one truly
-	for _, number := range numbers {
-		positions[number] = s.view.partition(number).position.Load()
-	}
-	ends, err := viewOffsets(ctx, s.client, s.view.config.Topic, numbers, viewNewest, viewReadCommitted)
-	if err != nil {
-		if ctx.Err() == nil {
-			s.view.log.Debug("the changelog's ends cannot be read", "error", err)
-		}
-		return
-	}
-	s.view.contact.Store(time.Now().UnixNano())
-	now := s.view.config.Now() // checkpoints age by this clock
-	for _, number := range numbers {
-		p := s.view.partition(number)
-		end := ends[number]
-		if end < positions[number] {
-			s.consumer.fail(number, fmt.Errorf("%w: %d < %d", errViewTruncated, end, positions[number]))
-			continue
-		}
-		p.observe(max(end, p.position.Load()))
-		if p.ready.Load() && p.position.Load() >= end {
-			p.freshen(asked)
-		}
-		if p.ready.Load() && end == positions[number] && now.Sub(stalls[number].beat) >= viewHeartbeat {
-			stalls[number].beat = now
-			s.consumer.inject(ctx, number, end, &viewBatch{next: end})
-		}
+// viewUntil is what to wait for beside being woken.
+type viewUntil struct {
+	reached <-chan struct{}
+	expired <-chan time.Time
+	done    func()
+}
+
+func (u viewUntil) stop() {
+	if u.done != nil {
+		u.done()
 	}
 }
 
-// unstall asks the broker what is wrong with a partition that stays below a known stable offset. What lies between may
-// have been compacted away, or be aborted with its marker compacted away: then no record will ever move the position
-// on, and a batch without records does it.
-func (s *viewSession) unstall(ctx context.Context, p *viewPartition, stall *viewStall) {
-	position := p.position.Load()
-	now := time.Now()
-	if position >= p.stable.Load() || now.Sub(time.Unix(0, p.moved.Load())) < viewStallAfter {
-		stall.pause, stall.empty = viewStallAfter, 0
-		return
-	}
-	if now.Sub(stall.probedAt) < stall.pause {
-		return
-	}
-	stall.probedAt = now
-	stall.pause = min(2*stall.pause, viewBackoffMax)
-	next, stable, err := s.probe(ctx, p.number, position)
+// step does what is next. Without an event or an error there is something to wait for.
+func (w *ViewWatch) step() ([]ViewEvent, viewUntil, error) {
+	lost, behind, ended := w.state()
 	switch {
-	case err != nil:
-		if ctx.Err() == nil {
-			s.view.log.Debug("a stalled partition cannot be looked at", "partition", p.number, "error", err)
-		}
-		return
-	case next > position:
-	case next == position && stable > position:
-		// An answer without a batch below the stable offset: nothing is left there. Brokers also answer so when they
-		// throttle, so one such answer is not believed.
-		if stall.empty++; stall.empty < 3 {
-			stall.pause = viewStallAfter
-			return
-		}
-		next = stable
-	default:
-		return
+	case ended:
+		return nil, viewUntil{}, ErrViewStopped
+	case lost:
+		w.phase = viewResetting
+	case behind && w.phase != viewSnapshot: // which is told to its end first
+		w.forget()
+		w.phase = viewResuming
 	}
-	stall.empty = 0
-	s.view.log.Debug("nothing is left to read in a stretch of the changelog", "partition", p.number, "from", position, "to", next)
-	s.consumer.inject(ctx, p.number, position, &viewBatch{next: next})
+	for {
+		switch w.phase {
+		case viewBeginning:
+			if !w.locate() {
+				return nil, viewUntil{}, nil
+			}
+			if w.phase = viewSnapshot; w.after != nil {
+				w.phase = viewResuming
+			}
+		case viewResuming:
+			if err := w.here(); err != nil {
+				return nil, viewUntil{}, err
+			}
+			until, outcome := w.resume()
+			switch outcome {
+			case viewResumed:
+				w.placed, w.phase = true, viewCatchingUp
+			case viewUnresumable:
+				w.phase = viewResetting
+			default:
+				return nil, until, nil
+			}
+		case viewResetting:
+			w.restart()
+			if w.told {
+				w.view.hub.resets.Add(1)
+				return []ViewEvent{{Kind: ViewReset}}, viewUntil{}, nil
+			}
+		case viewSnapshot:
+			return w.snapshot()
+		default:
+			return w.take(), viewUntil{}, nil
+		}
+	}
 }
 
-// probe fetches by hand at a position. It returns the offset after what the broker answered, if that holds no record or
-// marker; the position itself if the broker has nothing there; and -1 if there is something to read after all.
-func (s *viewSession) probe(ctx context.Context, number int32, position int64) (next, stable int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, viewCallTimeout)
-	defer cancel()
-	topic := s.view.config.Topic
-	leader, _, err := s.client.PartitionLeader(topic, number)
-	if err != nil {
-		return 0, 0, fmt.Errorf("finding the leader of %s/%d: %w", topic, number, err)
+// state returns what others have said of this watch.
+func (w *ViewWatch) state() (lost, behind, ended bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lost, w.behind, w.ended
+}
+
+// locate finds out which partitions may have the rows. It reports false while that is not known.
+func (w *ViewWatch) locate() bool {
+	v := w.view
+	count := v.Partitions()
+	if count == 0 {
+		return false
 	}
-	p := kmsg.NewFetchRequestTopicPartition()
-	p.Partition, p.FetchOffset, p.PartitionMaxBytes, p.CurrentLeaderEpoch = number, position, 1<<20, -1
-	t := kmsg.NewFetchRequestTopic()
-	t.Topic, t.TopicID, t.Partitions = topic, s.topic.id, []kmsg.FetchRequestTopicPartition{p}
-	request := kmsg.NewPtrFetchRequest()
-	request.MaxBytes, request.IsolationLevel, request.SessionEpoch = 1<<20, viewReadCommitted, -1
-	request.Topics = []kmsg.FetchRequestTopic{t}
-	answer, err := s.client.Broker(int(leader)).RetriableRequest(ctx, request)
-	if err != nil {
-		return 0, 0, fmt.Errorf("fetching %s/%d at %d: %w", topic, number, position, err)
-	}
-	response := answer.(*kmsg.FetchResponse)
-	if err := kerr.ErrorForCode(response.ErrorCode); err != nil {
-		return 0, 0, fmt.Errorf("fetching %s/%d at %d: %w", topic, number, position, err)
-	}
-	for _, t := range response.Topics {
-		for i := range t.Partitions {
-			if t.Partitions[i].Partition != number {
-				continue
-			}
-			fetched, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
-				KeepControlRecords: true, Offset: position, IsolationLevel: kgo.ReadCommitted(), Topic: topic, Partition: number,
-			}, &t.Partitions[i], kgo.DefaultDecompressor(), nil)
-			if fetched.Err != nil {
-				return 0, 0, fmt.Errorf("fetching %s/%d at %d: %w", topic, number, position, fetched.Err)
-			}
-			if len(fetched.Records) > 0 || (next == position && len(t.Partitions[i].RecordBatches) > 0) {
-				return -1, fetched.LastStableOffset, nil
-			}
-			return next, fetched.LastStableOffset, nil
+	single := int32(-1)
+	if w.selection.Key != nil {
+		single = v.PartitionOf(w.selection.Key)
+	} else if v.config.Partitioner != nil {
+		if _, whole := v.config.Partitioner.PartitionPart(w.selection.Prefix); whole {
+			single = v.PartitionOf(w.selection.Prefix)
 		}
 	}
-	return -1, 0, nil
+	w.parts = []int32{single}
+	if single < 0 {
+		w.parts = viewNumbers(int(count))
+	}
+	w.positions = make([]int64, len(w.parts))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.single = single
+	return true
+}
+
+// here returns an error if another instance has rows that are watched.
+func (w *ViewWatch) here() error {
+	if !w.view.config.Shared || !w.view.assigned.Load() {
+		return nil
+	}
+	for _, number := range w.parts {
+		if p := w.view.partition(number); p != nil && !p.held.Load() {
+			return fmt.Errorf("partition %d: %w", number, ErrViewElsewhere)
+		}
+	}
+	return nil
+}
+
+// restart goes back to where nothing has been told.
+func (w *ViewWatch) restart() {
+	w.forget()
+	w.closeScan()
+	w.after, w.caught, w.placed, w.reached = nil, nil, false, nil
+	w.phase = viewBeginning
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lost = false
+}
+
+// forget empties the queue, and has nothing put into it until the parts are begun again.
+func (w *ViewWatch) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.view.hub.pending.Add(-int64(w.bytes))
+	w.queue, w.bytes, w.limit, w.most, w.began, w.behind = nil, 0, viewQueueChanges, viewQueueBytes, 0, false
+}
+
+// begin has the changes of one more part queued from now on. The caller holds the part's feed.
+func (w *ViewWatch) begin(part int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.began = part + 1
+}
+
+// snapshot returns the next rows of the snapshot, taking it first; nothing while a partition cannot be read.
+func (w *ViewWatch) snapshot() ([]ViewEvent, viewUntil, error) {
+	if w.scan == nil {
+		if err := w.here(); err != nil || !w.open() {
+			return nil, viewUntil{}, err
+		}
+	}
+	var events []ViewEvent
+	more := true
+	for size := 0; size < viewChunkBytes && len(events) < viewChunkRows; {
+		if more = w.scan.Next(); !more {
+			break
+		}
+		change := &ViewChange{Offset: -1, Key: bytes.Clone(w.scan.Key()), Value: append([]byte{}, w.scan.Value()...)}
+		size += change.size()
+		events = append(events, ViewEvent{Kind: ViewRow, Change: change})
+	}
+	if err := w.scan.Finish(); err != nil {
+		if w.ctx.Err() != nil {
+			return nil, viewUntil{}, w.ctx.Err()
+		}
+		// Whatever it is, a copy that was rebuilt beneath the scan or a disk that failed: the view mends itself, and the
+		// rows so far count for nothing.
+		w.lose(-1)
+		return nil, viewUntil{expired: time.After(viewStallInterval)}, nil
+	}
+	if !more {
+		w.closeScan()
+		w.phase = viewCatchingUp
+		if len(events) == 0 {
+			return w.take(), viewUntil{}, nil
+		}
+	}
+	return events, viewUntil{}, nil
+}
+
+// open takes the snapshot: of each part the rows at a position, with the changes from there on queued. It reports false
+// while a part cannot be read.
+func (w *ViewWatch) open() bool {
+	from, to := w.selection.Prefix, store.PrefixEnd(w.selection.Prefix)
+	if w.selection.Key != nil {
+		from, to = w.selection.Key, append(bytes.Clone(w.selection.Key), 0)
+	}
+	scan := &ViewScan{ctx: w.ctx}
+	for i, number := range w.parts {
+		cursor := w.cut(i, number, from, to)
+		if cursor == nil {
+			w.forget()
+			scan.Close()
+			return false
+		}
+		scan.cursors = append(scan.cursors, cursor)
+	}
+	w.scan = scan
+	return true
+}
+
+// cut begins one part at its present position and returns the rows that it has there.
+func (w *ViewWatch) cut(part int, number int32, from, to []byte) *viewCursor {
+	p := w.view.partition(number)
+	if p == nil {
+		return nil
+	}
+	p.feed.mu.Lock()
+	defer p.feed.mu.Unlock()
+	epoch, engine := p.epoch.Load(), p.engine.Load()
+	if engine == nil || !p.ready.Load() {
+		return nil
+	}
+	checkpoint, found := engine.Checkpoint(w.view.config.Topic)
+	if !found {
+		return nil
+	}
+	w.topic = viewTopicIdentity(checkpoint.TopicID)
+	w.positions[part] = p.feed.next.Load()
+	w.begin(part)
+	return &viewCursor{engine.Range(w.view.config.Name, from, to, false), p, epoch}
+}
+
+func (w *ViewWatch) closeScan() {
+	if w.scan != nil {
+		w.scan.Close()
+		w.scan = nil
+	}
+}
+
+// take returns the changes that have come, and says when the watch is whole.
+func (w *ViewWatch) take() []ViewEvent {
+	// The positions first: all changes below them are queued by then.
+	reached := make([]int64, len(w.parts))
+	for i, number := range w.parts {
+		if p := w.view.partition(number); p != nil {
+			reached[i] = p.feed.next.Load()
+		}
+	}
+	queue, sound := w.drain()
+	if !sound {
+		w.stir()
+		return nil
+	}
+	events := make([]ViewEvent, 0, len(w.caught)+len(queue)+1)
+	for _, changes := range [][]*ViewChange{w.caught, queue} {
+		for _, change := range changes {
+			events = append(events, ViewEvent{Kind: ViewRow, Change: change})
+			part := w.part(change.Partition)
+			reached[part] = max(reached[part], change.Offset+1)
+		}
+	}
+	w.caught, w.reached = nil, reached
+	if w.phase == viewCatchingUp {
+		w.phase, w.whole = viewLive, true
+		events = append(events, ViewEvent{Kind: ViewWhole})
+	}
+	return events
+}
+
+// drain empties the queue. It reports false if what is in it does not follow on what was told.
+func (w *ViewWatch) drain() (queue []*ViewChange, sound bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.lost || w.behind || w.ended {
+		return nil, false
+	}
+	queue = w.queue
+	w.view.hub.pending.Add(-int64(w.bytes))
+	w.queue, w.bytes, w.limit, w.most = nil, 0, viewQueueChanges, viewQueueBytes
+	return queue, true
+}
+
+// consumed notes that the events handed out last have been told.
+func (w *ViewWatch) consumed() {
+	if w.reached != nil {
+		copy(w.positions, w.reached)
+		w.reached = nil
+	}
+	if w.whole {
+		w.whole, w.placed = false, true
+	}
+}
+
+func (w *ViewWatch) part(partition int32) int {
+	if len(w.parts) == 1 {
+		return 0
+	}
+	return int(partition)
 }

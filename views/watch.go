@@ -1,0 +1,158 @@
+package views
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/tidemill/tidemill/internal/bridge"
+)
+
+// ErrWatchPosition says that a position to resume a watch from is malformed or was given for another key or prefix.
+var ErrWatchPosition = bridge.ErrViewPosition
+
+// ErrStopped ends the watches of a view that stops.
+var ErrStopped = bridge.ErrViewStopped
+
+// DefaultRecentBytes is what Config.RecentBytes stands for when it is 0.
+const DefaultRecentBytes = 8 << 20
+
+// Watch selects the rows to follow. The zero Watch selects all.
+type Watch[K any] struct {
+	// Key is the one row to follow; nil for all that Prefix selects.
+	Key *K
+	// Prefix selects the rows whose keys' encodings begin with it. Not to be combined with Key.
+	Prefix []byte
+	// After is a position that Changes.Position returned, to go on from: here or at another instance, before or after a
+	// restart. Empty begins with the present rows.
+	After string
+}
+
+// ChangeKind says what a change tells.
+type ChangeKind uint8
+
+// The kinds of changes.
+const (
+	// RowPresent is a row's value: at the beginning, or after it was written.
+	RowPresent ChangeKind = iota
+	// RowDeleted says that there is no row any more.
+	RowDeleted
+	// Reset says that all that was told counts no longer; the present rows follow.
+	Reset
+	// Ready says that what was told are the rows as they were together at a moment just now. Changes follow.
+	Ready
+)
+
+// Change is one change of one row, or about all of them.
+type Change[K, V any] struct {
+	Kind  ChangeKind
+	Key   K
+	Value V
+}
+
+// Changes follows rows. It belongs to one goroutine.
+//
+//	changes := view.Watch(ctx, views.Watch[string]{Prefix: []byte("a")})
+//	for change := range changes.All() {
+//		…
+//	}
+//	return changes.Err()
+type Changes[K, V any] struct {
+	view  *View[K, V]
+	ctx   context.Context
+	watch Watch[K]
+	inner *bridge.ViewWatch
+	at    string
+	err   error
+}
+
+// Watch tells the rows that w selects as they are, then Ready, and then each change of them from there on, those of one
+// row in order. It takes up again at w.After if the changes since are still known, else it begins with Reset.
+//
+// A reader that does not keep up is told the latest change of each row, and of the others only that they are superseded by
+// it; one that stays behind for long gets a Reset. It never holds up the view or other readers. While the view is not
+// restored, Watch waits.
+func (v *View[K, V]) Watch(ctx context.Context, w Watch[K]) *Changes[K, V] {
+	return &Changes[K, V]{view: v, ctx: ctx, watch: w, at: w.After}
+}
+
+// All returns the changes, until the context ends or the view stops. Leaving the loop ends the watch.
+func (c *Changes[K, V]) All() iter.Seq[Change[K, V]] {
+	return func(yield func(Change[K, V]) bool) {
+		selection, err := c.view.selection(c.watch)
+		if err != nil {
+			c.err = err
+			return
+		}
+		if c.inner, err = c.view.bridge.Watch(c.ctx, selection, c.at); err != nil {
+			c.err = fmt.Errorf("watching view %s: %w", c.view.name, err)
+			return
+		}
+		defer c.inner.Close()
+		for {
+			events, err := c.inner.Next(nil)
+			if err != nil {
+				c.err = fmt.Errorf("watching view %s: %w", c.view.name, err)
+				return
+			}
+			for _, event := range events {
+				change, err := c.change(event)
+				if err != nil {
+					c.err = err
+					return
+				}
+				c.at = string(c.inner.AppendID(nil, event))
+				if !yield(change) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// change decodes an event.
+func (c *Changes[K, V]) change(event bridge.ViewEvent) (change Change[K, V], err error) {
+	switch event.Kind {
+	case bridge.ViewReset:
+		change.Kind = Reset
+		return change, nil
+	case bridge.ViewWhole:
+		change.Kind = Ready
+		return change, nil
+	}
+	if event.Change.Value != nil {
+		change.Key, change.Value, err = c.view.decode(event.Change.Key, event.Change.Value)
+		return change, err
+	}
+	change.Kind = RowDeleted
+	if change.Key, err = c.view.keys.Decode(event.Change.Key); err != nil {
+		return change, fmt.Errorf("%w: the key %q in view %s: %w", ErrDecode, event.Change.Key, c.view.name, err)
+	}
+	return change, nil
+}
+
+// Position returns where the change given out last leads to, for Watch.After.
+func (c *Changes[K, V]) Position() string { return c.at }
+
+// Err returns what ended the changes: the context's error, or one that wraps ErrStopped, ErrWatchPosition or ErrDecode;
+// nil if the loop was left.
+func (c *Changes[K, V]) Err() error { return c.err }
+
+// EndWatches ends all watches with ErrStopped, and those that begin later while the view runs. A server that waits for its
+// connections to end calls it before.
+func (v *View[K, V]) EndWatches() { v.bridge.EndWatches() }
+
+// selection translates a watch.
+func (v *View[K, V]) selection(w Watch[K]) (s bridge.ViewSelection, err error) {
+	if w.Key == nil {
+		s.Prefix = w.Prefix
+		return s, nil
+	}
+	if len(w.Prefix) > 0 {
+		return s, fmt.Errorf("watching view %s: a key and a prefix were given; choose one", v.name)
+	}
+	if s.Key, err = v.keys.Append([]byte{}, *w.Key); err != nil {
+		return s, fmt.Errorf("encoding a key of view %s: %w", v.name, err)
+	}
+	return s, nil
+}
