@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/apps/calculator"
+	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/kafka"
 	"github.com/tidemill/tidemill/processors"
+	"github.com/tidemill/tidemill/topology"
 )
 
 // childVariable makes this program one of the measured processes: a childSpec as JSON.
@@ -22,13 +24,15 @@ const childVariable = "TIDEMILL_BENCH_CHILD"
 
 // childSpec says which.
 type childSpec struct {
-	Mode      string // processor, or one of the HTTP handlers
-	Broker    string
-	Dir       string
-	Guarantee string
-	Instance  string
-	Addr      string // where an HTTP handler listens
-	Profile   string // where the CPU profile goes; empty for none
+	Mode       string // processor, or one of the HTTP handlers
+	Broker     string
+	Dir        string
+	Guarantee  string
+	Instance   string
+	Sizes      bool // the topology of value sizes instead of the calculator's
+	Partitions int32
+	Addr       string // where an HTTP handler listens
+	Profile    string // where the CPU profile goes; empty for none
 }
 
 func childCommand(spec childSpec) (*exec.Cmd, error) {
@@ -72,16 +76,15 @@ func runChild(text string) error {
 
 // childProcessor is the calculator's processor and nothing else.
 func childProcessor(ctx context.Context, spec childSpec) error {
-	topology, _, err := calculator.Topology()
+	described, _, err := calculator.Topology()
+	if spec.Sizes {
+		described, err = sizesTopology()
+	}
 	if err != nil {
 		return err
 	}
-	instance := spec.Instance
-	if instance == "" {
-		instance = "bench"
-	}
-	p, err := processors.New(topology, processors.Config{
-		Kafka: kafka.Config{Brokers: []string{spec.Broker}}, StateDir: spec.Dir, InstanceID: instance, CreateTopics: true,
+	p, err := processors.New(described, processors.Config{
+		Kafka: kafka.Config{Brokers: []string{spec.Broker}}, StateDir: spec.Dir, InstanceID: spec.Instance, CreateTopics: true, Partitions: spec.Partitions,
 		Guarantee: processors.Guarantee(spec.Guarantee), Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {
@@ -89,6 +92,17 @@ func childProcessor(ctx context.Context, spec childSpec) error {
 	}
 	go tell(ctx, p)
 	return p.Run(ctx)
+}
+
+// sizesTopology keeps the last value of each key and passes it on. Its names are those of the calculator, and so is what is
+// read and written for each record: an input, a changelog record, an output.
+func sizesTopology() (*topology.Topology, error) {
+	bytes := codecs.Bytes()
+	b := topology.New("calculator")
+	b.From(topology.NewTopic("calculator-commands", codecs.String(), bytes)).GroupByKey().
+		Reduce("values", func(_, value []byte) []byte { return value }).
+		ToStream().To(topology.NewTopic("calculator-events", codecs.String(), bytes))
+	return b.Build()
 }
 
 // tell prints when a restore begins and when the processor runs.

@@ -64,6 +64,9 @@ var (
 
 func contenderNames() []string { return slices.Sorted(maps.Keys(contenders)) }
 
+// tidemillGroup is the consumer group of the calculator.
+const tidemillGroup = "calculator-commands"
+
 // processor is a contender's processor in one run: its names in Kafka and its directory.
 type processor struct {
 	contender
@@ -73,6 +76,8 @@ type processor struct {
 	events, rejection string // topics
 	changelog         string
 	dir               string
+	instance          string // Tidemill's
+	sizes             bool   // runs the topology of value sizes instead of the calculator
 	env               []string
 }
 
@@ -80,10 +85,10 @@ type processor struct {
 // run, so that nothing of an earlier one is in the way.
 func (s *session) processor(c contender, work string) *processor {
 	s.runs++
-	p := &processor{contender: c, session: s, work: work, dir: filepath.Join(s.dir, fmt.Sprintf("state-%d", s.runs))}
+	p := &processor{contender: c, session: s, work: work, dir: filepath.Join(s.dir, fmt.Sprintf("state-%d", s.runs)), instance: "bench"}
 	switch c.kind {
 	case kindTidemill:
-		p.group, p.events, p.rejection, p.changelog = "calculator-commands", "calculator-events", "calculator-rejections", "calculator-values-changelog"
+		p.group, p.events, p.rejection, p.changelog = tidemillGroup, "calculator-events", "calculator-rejections", "calculator-values-changelog"
 	case kindStreams:
 		p.group = fmt.Sprintf("streams-%d", s.runs)
 		p.events, p.rejection, p.changelog = p.group+"-events", p.group+"-rejections", p.group+"-values-changelog"
@@ -114,7 +119,10 @@ func (p *processor) command() (*exec.Cmd, error) {
 			"-events", p.events, "-rejections", p.rejection, "-group", p.group, "-state", p.dir)
 	default:
 		var err error
-		cmd, err = childCommand(childSpec{Mode: "processor", Broker: broker, Dir: p.dir, Guarantee: p.guarantee(), Profile: p.session.profile(p.work)})
+		cmd, err = childCommand(childSpec{
+			Mode: "processor", Broker: broker, Dir: p.dir, Guarantee: p.guarantee(), Profile: p.session.profile(p.work),
+			Instance: p.instance, Sizes: p.sizes, Partitions: p.session.partitions,
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync/atomic"
 
 	"github.com/google/uuid"
@@ -26,22 +28,37 @@ func command(i, n int) *kgo.Record {
 	if i < n {
 		action = `"CreateValue","data":{"value-id":"` + key + `","value":3}`
 	}
-	value := fmt.Appendf(nil, `{"id":"%s","action":%s,"timestamp":%d}`, uuid.NewString(), action, beginning+i)
+	value := fmt.Appendf(nil, `{"id":"%s","action":%s,"timestamp":%d}`, commandID(i), action, beginning+i)
 	return &kgo.Record{Topic: commandsTopic, Key: []byte(key), Value: value}
+}
+
+// commandID is as random as a UUID, and the same in every load, so that what is made of the loads can be compared.
+func commandID(i int) string {
+	var id uuid.UUID
+	random := rand.NewPCG(uint64(i), 0x6d696c6c)
+	binary.LittleEndian.PutUint64(id[:8], random.Uint64())
+	binary.LittleEndian.PutUint64(id[8:], random.Uint64())
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // version 4
+	return id.String()
 }
 
 func valueID(i int) string { return fmt.Sprintf("%08d-0000-4000-8000-000000000000", i) }
 
 // load makes the topic of commands hold n commands over so many keys, and nothing else.
 func (s *session) load(ctx context.Context, n, keys int) error {
-	wanted := fmt.Sprintf("%d over %d", n, keys)
+	return s.loadRecords(ctx, fmt.Sprintf("%d over %d keys", n, keys), n, func(i int) *kgo.Record { return command(i, keys) })
+}
+
+// loadRecords makes it hold n records, unless it does so already.
+func (s *session) loadRecords(ctx context.Context, name string, n int, record func(int) *kgo.Record) error {
+	wanted := fmt.Sprintf("%s in %d partitions", name, s.partitions)
 	if s.loaded == wanted {
 		return nil
 	}
 	if err := s.emptyCommands(ctx); err != nil {
 		return err
 	}
-	s.say("loading %d commands over %d keys", n, keys)
+	s.say("    loading %d commands", n)
 	cl, err := s.producer()
 	if err != nil {
 		return err
@@ -49,7 +66,7 @@ func (s *session) load(ctx context.Context, n, keys int) error {
 	defer cl.Close()
 	var failed atomic.Pointer[error]
 	for i := range n {
-		cl.Produce(ctx, command(i, keys), func(_ *kgo.Record, err error) {
+		cl.Produce(ctx, record(i), func(_ *kgo.Record, err error) {
 			if err != nil {
 				failed.CompareAndSwap(nil, &err)
 			}
@@ -72,6 +89,6 @@ func (s *session) emptyCommands(ctx context.Context) error {
 	if err := s.admin.DeleteTopics(ctx, commandsTopic); err != nil {
 		return err
 	}
-	_, err := s.admin.EnsureTopic(ctx, log.TopicSpec{Name: commandsTopic, Partitions: partitions, Config: forever})
+	_, err := s.admin.EnsureTopic(ctx, log.TopicSpec{Name: commandsTopic, Partitions: s.partitions, Config: forever})
 	return err
 }

@@ -35,6 +35,7 @@ type options struct {
 	summary    bool
 	keep       bool
 	profile    bool
+	plots      string
 }
 
 func main() {
@@ -69,6 +70,7 @@ func parse(args []string) (options, error) {
 	flags.BoolVar(&o.summary, "summary", false, "run nothing: print and write the table of -out")
 	flags.BoolVar(&o.keep, "keep", false, "keep the broker's and the contenders' files, and say where they are")
 	flags.BoolVar(&o.profile, "profile", false, "write CPU profiles of Tidemill's processes beside the results")
+	flags.StringVar(&o.plots, "plots", "", "draw the curves that the results have into this directory")
 	works := flags.String("work", "", "only these, by comma: "+strings.Join(workNames(), ", "))
 	contenders := flags.String("contenders", "", "only these, by comma: "+strings.Join(contenderNames(), ", "))
 	rounds := flags.Int("rounds", 0, "how many rounds (default: the preset's)")
@@ -133,6 +135,11 @@ func run(ctx context.Context, o options) error {
 	if err := os.WriteFile(o.out+".md", []byte(table), 0o644); err != nil {
 		return err
 	}
+	if o.plots != "" {
+		if err := results.plots(o.plots); err != nil {
+			return err
+		}
+	}
 	fmt.Fprintf(os.Stderr, "\nresults: %s.json and %s.md, after %s\n", o.out, o.out, time.Since(began).Round(time.Second))
 	return err
 }
@@ -145,31 +152,45 @@ func measure(ctx context.Context, o options, results *results) error {
 	}
 	defer s.close()
 	results.describe(s)
-	first := results.nextRound()
 	var failed []error
 	for round := range o.rounds {
 		for _, name := range o.works {
-			w := works[name]
-			for _, c := range turned(o.contendersOf(w), first+round) {
-				if ctx.Err() != nil {
-					return ctx.Err()
-				}
-				s.say("round %d/%d: %s, %s", round+1, o.rounds, w.title, c.title)
-				values, err := s.measure(ctx, w, c)
-				if err != nil { // the others are worth measuring all the same
-					failed = append(failed, fmt.Errorf("%s, %s: %w", w.title, c.title, err))
-					s.say("    failed: %v", err)
-					continue
-				}
-				s.say("    %s", shown(values))
-				results.add(name, c.name, first+round, values)
-				if err := results.save(o.out); err != nil {
-					return err
+			for _, c := range turned(o.contendersOf(works[name]), round) {
+				for _, point := range works[name].pointsOf(o.preset) {
+					err := s.record(ctx, results, name, c, point)
+					if ctx.Err() != nil {
+						return ctx.Err()
+					}
+					if err != nil { // the others are worth measuring all the same
+						failed = append(failed, fmt.Errorf("%s, %s: %w", works[name].title, c.title, err))
+						s.say("    failed: %v", err)
+					}
 				}
 			}
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// record measures one run, says and saves it.
+func (s *session) record(ctx context.Context, results *results, name string, c contender, point int) error {
+	w := works[name]
+	s.round = results.round(name, c.name, point)
+	if s.round > 0 && slices.Contains(w.once, c.name) {
+		return nil
+	}
+	title := w.title
+	if w.points != nil {
+		title += " " + grouped(point)
+	}
+	s.say("round %d: %s, %s", s.round+1, title, c.title)
+	values, err := s.measure(ctx, w, c, point)
+	if err != nil {
+		return err
+	}
+	s.say("    %s", shown(values))
+	results.add(name, c.name, s.round, point, values)
+	return results.save(s.out)
 }
 
 // turned begins the list elsewhere in each round.

@@ -20,7 +20,7 @@ type preset struct {
 }
 
 // partitions of every topic, and the JVM's and our threads are the machine's cores.
-const partitions = 4
+const defaultPartitions = 4
 
 var presets = map[string]preset{
 	"quick": {
@@ -30,7 +30,16 @@ var presets = map[string]preset{
 	},
 	"main": {
 		works:  []string{"throughput", "latency", "state", "state-small", "get", "post"},
-		rounds: 3, commands: 1_000_000, keys: 100_000, state: 1_000_000, paced: 10 * time.Second, slice: 2 * time.Second, largeKeys: 10_000_000,
+		only:   []string{"tidemill", "streams", "streams-tuned", "streams-alo", "goka", "view", "bare-get", "commander", "bare-post"},
+		rounds: 3, commands: 1_000_000, keys: 100_000, state: 1_000_000, paced: 6 * time.Second, slice: 2 * time.Second, largeKeys: 10_000_000,
+	},
+	"full": {
+		works:  []string{"throughput", "latency", "state", "state-small", "get", "post", "large"},
+		rounds: 5, commands: 1_000_000, keys: 100_000, state: 1_000_000, paced: 20 * time.Second, slice: 5 * time.Second, largeKeys: 10_000_000,
+	},
+	"growth": {
+		works:  []string{"keys", "partitions", "instances", "sizes"},
+		rounds: 1, largeKeys: 1_000_000,
 	},
 	"large": {
 		works:  []string{"large"},

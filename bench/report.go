@@ -12,7 +12,7 @@ func (r *results) markdown() string {
 	var b strings.Builder
 	b.WriteString("# Tidemill against its peers\n\n")
 	if n := len(r.Runs); n > 0 {
-		fmt.Fprintf(&b, "%s – %s, %d runs in %d rounds; medians.\n\n", r.Runs[0].At.Format("2006-01-02 15:04"), r.Runs[n-1].At.Format("15:04 UTC"), n, r.nextRound())
+		fmt.Fprintf(&b, "%s – %s, %d runs; medians.\n\n", r.Runs[0].At.Format("2006-01-02 15:04"), r.Runs[n-1].At.Format("15:04 UTC"), n)
 	}
 	for _, facts := range []map[string]string{r.Machine, r.Versions} {
 		var parts []string
@@ -21,7 +21,18 @@ func (r *results) markdown() string {
 		}
 		fmt.Fprintf(&b, "%s\n\n", strings.Join(parts, " · "))
 	}
-	writeTable(&b, []string{"work", "Tidemill", "peer, defaults", "peer, tuned", "ratio", "goal", ""}, func(yield func([]string)) {
+	if r.Scale["commands"] > 0 {
+		r.writeGoals(&b)
+	}
+	for _, name := range workOrder {
+		r.writeWork(&b, name)
+	}
+	return b.String()
+}
+
+// writeGoals writes the table of the goals.
+func (r *results) writeGoals(b *strings.Builder) {
+	writeTable(b, []string{"work", "Tidemill", "peer, defaults", "peer, tuned", "ratio", "goal", ""}, func(yield func([]string)) {
 		for _, g := range goals {
 			yield(g.judge(r).cells(r))
 		}
@@ -30,14 +41,10 @@ func (r *results) markdown() string {
 	if odd := r.disagreements(); odd != "" {
 		b.WriteString("\n**" + odd + "**\n")
 	}
-	for _, name := range workOrder {
-		r.writeWork(&b, name)
-	}
-	return b.String()
 }
 
 // workOrder is the order of the report.
-var workOrder = []string{"throughput", "latency", "state", "state-small", "large", "get", "post"}
+var workOrder = []string{"throughput", "latency", "state", "state-small", "large", "get", "post", "keys", "partitions", "instances", "sizes"}
 
 // writeWork writes every figure of one work: median, and the range where there are several runs.
 func (r *results) writeWork(b *strings.Builder, name string) {
@@ -47,18 +54,35 @@ func (r *results) writeWork(b *strings.Builder, name string) {
 	}
 	fmt.Fprintf(b, "\n## %s\n\n", works[name].title)
 	header := append([]string{"contender", "runs"}, titles(columns)...)
+	if works[name].points != nil {
+		header[0] += ", " + name
+	}
 	writeTable(b, header, func(yield func([]string)) {
 		for _, c := range contenders {
-			cells, runs := []string{contenderTitle(c), ""}, 0
-			for _, column := range columns {
-				list := r.values(name, c, column)
-				runs = max(runs, len(list))
-				cells = append(cells, spread(r, name, c, column, list))
+			points := r.points(name, c)
+			if len(points) == 0 {
+				yield(r.cells(name, c, 0, columns))
 			}
-			cells[1] = fmt.Sprint(runs)
-			yield(cells)
+			for _, point := range points {
+				yield(r.cells(name, c, point, columns))
+			}
 		}
 	})
+}
+
+// cells are one contender's row.
+func (r *results) cells(work, contender string, point int, columns []string) []string {
+	cells, runs := []string{contenderTitle(contender), ""}, 0
+	if point != 0 {
+		cells[0] += ", " + grouped(point)
+	}
+	for _, column := range columns {
+		list := r.valuesAt(work, contender, point, column)
+		runs = max(runs, len(list))
+		cells = append(cells, spread(list))
+	}
+	cells[1] = fmt.Sprint(runs)
+	return cells
 }
 
 func contenderTitle(name string) string {
@@ -68,15 +92,16 @@ func contenderTitle(name string) string {
 	return name
 }
 
-func spread(r *results, work, contender, column string, list []float64) string {
-	middle, found := r.median(work, contender, column)
+// spread is the median and the range.
+func spread(list []float64) string {
+	median, found := middle(list)
 	switch {
 	case !found:
 		return "–"
 	case len(list) == 1 || list[0] == list[len(list)-1]:
-		return number(middle)
+		return number(median)
 	}
-	return fmt.Sprintf("%s (%s–%s)", number(middle), number(list[0]), number(list[len(list)-1]))
+	return fmt.Sprintf("%s (%s–%s)", number(median), number(list[0]), number(list[len(list)-1]))
 }
 
 // columns are the values and contenders that a work has.
@@ -107,7 +132,7 @@ var columnTitles = map[string]string{
 	"ready_s": "ready after, s", "broker_cpu_s": "broker's CPU, s", "events": "events", "p50_ms": "p50, ms", "p90_ms": "p90, ms",
 	"p99_ms": "p99, ms", "max_ms": "max, ms", "running_s": "works again after kill -9, s", "ready_again_s": "says it runs, s",
 	"outage_s": "from the kill, s", "restore_s": "restore, s", "restore_start_s": "restore with the start, s", "restore_cpu_s": "CPU of it, s",
-	"cpu_us": "CPU a request, µs", "state_mb": "state on disk, MB", "keys": "keys", "limit_mb": "GOMEMLIMIT, MB",
+	"cpu_us": "CPU each, µs", "wall_us": "wall each, µs", "measured": "measured", "state_mb": "state on disk, MB", "keys": "keys", "limit_mb": "GOMEMLIMIT, MB",
 }
 
 func titles(columns []string) []string {
@@ -124,17 +149,18 @@ func titles(columns []string) []string {
 
 // disagreements says whose events come to something else than the first's: then the comparison is worth nothing.
 func (r *results) disagreements() string {
-	first := map[int]float64{}
+	first, known := 0.0, false
 	var odd []string
 	for _, run := range r.Runs {
 		sum, found := run.Values["sum"]
 		if !found {
 			continue
 		}
-		if want, seen := first[run.Round]; !seen {
-			first[run.Round] = sum
-		} else if want != sum {
-			odd = append(odd, fmt.Sprintf("%s in round %d", run.Contender, run.Round+1))
+		if !known {
+			first, known = sum, true
+		}
+		if sum != first {
+			odd = append(odd, run.Contender)
 		}
 	}
 	if len(odd) == 0 {

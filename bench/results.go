@@ -29,6 +29,7 @@ type result struct {
 	Work      string             `json:"work"`
 	Contender string             `json:"contender"`
 	Round     int                `json:"round"`
+	Point     int                `json:"point,omitempty"` // of a curve
 	At        time.Time          `json:"at"`
 	Values    map[string]float64 `json:"values"`
 }
@@ -57,11 +58,11 @@ func (r *results) save(out string) error {
 	return os.WriteFile(out+".json", append(text, '\n'), 0o644)
 }
 
-func (r *results) add(work, contender string, round int, values map[string]float64) {
+func (r *results) add(work, contender string, round, point int, values map[string]float64) {
 	for name, value := range values {
 		values[name] = rounded(value)
 	}
-	r.Runs = append(r.Runs, result{Work: work, Contender: contender, Round: round, At: time.Now().UTC().Truncate(time.Second), Values: values})
+	r.Runs = append(r.Runs, result{Work: work, Contender: contender, Round: round, Point: point, At: time.Now().UTC().Truncate(time.Second), Values: values})
 }
 
 // rounded keeps four digits of what is measured and all of what is counted.
@@ -74,20 +75,39 @@ func rounded(value float64) float64 {
 	return short
 }
 
-// nextRound is one above the last round there is.
-func (r *results) nextRound() int {
-	next := 0
+// round is how often a contender has done a work before.
+func (r *results) round(work, contender string, point int) int {
+	n := 0
 	for _, run := range r.Runs {
-		next = max(next, run.Round+1)
+		if run.Work == work && run.Contender == contender && run.Point == point {
+			n++
+		}
 	}
-	return next
+	return n
+}
+
+// points are those of a curve, sorted; a work that is no curve has none.
+func (r *results) points(work, contender string) []int {
+	var list []int
+	for _, run := range r.Runs {
+		if run.Work == work && run.Contender == contender && run.Point != 0 && !slices.Contains(list, run.Point) {
+			list = append(list, run.Point)
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 // values are those of all runs, sorted.
 func (r *results) values(work, contender, name string) []float64 {
+	return r.valuesAt(work, contender, 0, name)
+}
+
+// valuesAt are those of all runs at a point of a curve, sorted.
+func (r *results) valuesAt(work, contender string, point int, name string) []float64 {
 	var list []float64
 	for _, run := range r.Runs {
-		if value, found := run.Values[name]; found && run.Work == work && run.Contender == contender {
+		if value, found := run.Values[name]; found && run.Work == work && run.Contender == contender && run.Point == point {
 			list = append(list, value)
 		}
 	}
@@ -95,17 +115,21 @@ func (r *results) values(work, contender, name string) []float64 {
 	return list
 }
 
-// median of all runs.
+// median of all runs, if there are any.
 func (r *results) median(work, contender, name string) (float64, bool) {
-	list := r.values(work, contender, name)
+	return middle(r.values(work, contender, name))
+}
+
+// middle is the median of a sorted list.
+func middle(list []float64) (float64, bool) {
 	if len(list) == 0 {
 		return 0, false
 	}
-	middle := len(list) / 2
+	half := len(list) / 2
 	if len(list)%2 == 1 {
-		return list[middle], true
+		return list[half], true
 	}
-	return (list[middle-1] + list[middle]) / 2, true
+	return (list[half-1] + list[half]) / 2, true
 }
 
 // describe notes where and with what is measured.
@@ -126,7 +150,7 @@ func (r *results) describe(s *session) {
 			}
 		}
 	}
-	r.Scale["commands"], r.Scale["keys"], r.Scale["state"], r.Scale["partitions"] = s.commands, s.keys, s.state, partitions
+	r.Scale["commands"], r.Scale["keys"], r.Scale["state"], r.Scale["partitions"] = s.commands, s.keys, s.state, defaultPartitions
 }
 
 // lineOf returns what a file of /proc says of a name, or "unknown".

@@ -26,13 +26,17 @@ type session struct {
 	admin  *log.Admin
 	loaded string // what the topic of commands holds
 	runs   int
+	round  int
+	point  int // of a curve, where the work has one
+
+	partitions int32 // of every topic
 }
 
 // buildTimeout bounds the building of the peers, downloads included.
 const buildTimeout = 10 * time.Minute
 
 func newSession(ctx context.Context, o options) (*session, error) {
-	s := &session{options: o, began: time.Now()}
+	s := &session{options: o, began: time.Now(), partitions: defaultPartitions}
 	if _, err := os.Stat("go.mod"); err != nil {
 		return nil, errors.New("run it in the module's directory: make bench")
 	}
@@ -126,7 +130,8 @@ func (s *session) profile(work string) string {
 }
 
 // measure runs one work of one contender, with nothing left of earlier ones but the commands.
-func (s *session) measure(ctx context.Context, w work, c contender) (map[string]float64, error) {
+func (s *session) measure(ctx context.Context, w work, c contender, point int) (map[string]float64, error) {
+	s.point = point
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	if err := s.clean(ctx); err != nil {
@@ -162,17 +167,7 @@ func (s *session) clean(ctx context.Context) error {
 
 // forgetTidemill removes the calculator's group, whose name is the same in each run.
 func (s *session) forgetTidemill(ctx context.Context) error {
-	const group = "calculator-commands"
-	_, members, err := s.admin.GroupMembers(ctx, group)
-	if err != nil {
-		return err
-	}
-	for _, m := range members {
-		if err := s.admin.RemoveStaticMember(ctx, group, m.InstanceID); err != nil {
-			return err
-		}
-	}
-	return s.admin.DeleteGroup(ctx, group)
+	return errors.Join(s.removeMembers(ctx, tidemillGroup), s.admin.DeleteGroup(ctx, tidemillGroup))
 }
 
 func (s *session) logFile() string { return filepath.Join(s.dir, "contender.log") }
@@ -187,7 +182,7 @@ func (s *session) logTail() string {
 func (s *session) start(ctx context.Context, p *processor) (*process, error) {
 	if p.kind != kindTidemill {
 		for _, topic := range []string{p.events, p.rejection} {
-			if _, err := s.admin.EnsureTopic(ctx, log.TopicSpec{Name: topic, Partitions: partitions, Config: forever}); err != nil {
+			if _, err := s.admin.EnsureTopic(ctx, log.TopicSpec{Name: topic, Partitions: s.partitions, Config: forever}); err != nil {
 				return nil, err
 			}
 		}

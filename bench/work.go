@@ -11,7 +11,9 @@ import (
 type work struct {
 	title      string
 	contenders []string
-	timeout    time.Duration // of one run
+	once       []string             // those that are measured in the first round only
+	timeout    time.Duration        // of one run
+	points     func(p preset) []int // of a curve: one run for each; nil is one run
 	run        func(ctx context.Context, s *session, c contender) (map[string]float64, error)
 }
 
@@ -25,7 +27,7 @@ var works = map[string]work{
 		title: "latency", contenders: []string{"tidemill", "streams", "streams-tuned"}, timeout: 2 * time.Minute, run: runLatency,
 	},
 	"state": {
-		title: "restart and restore", contenders: []string{"tidemill", "streams", "streams-tuned"}, timeout: 5 * time.Minute,
+		title: "restart and restore", contenders: []string{"tidemill", "streams", "streams-tuned"}, once: []string{"streams-tuned"}, timeout: 5 * time.Minute,
 		run: func(ctx context.Context, s *session, c contender) (map[string]float64, error) {
 			return runState(ctx, s, c, s.state)
 		},
@@ -36,9 +38,29 @@ var works = map[string]work{
 			return runState(ctx, s, c, s.state/10)
 		},
 	},
-	"get":   {title: "view GET", contenders: []string{"view", "bare-get"}, timeout: time.Minute, run: runGet},
-	"post":  {title: "command POST", contenders: []string{"commander", "bare-post"}, timeout: time.Minute, run: runPost},
+	"get":  {title: "view GET", contenders: []string{"view", "bare-get"}, timeout: time.Minute, run: runGet},
+	"post": {title: "command POST", contenders: []string{"commander", "bare-post"}, timeout: time.Minute, run: runPost},
+	"keys": {
+		title: "cost over keys", contenders: []string{"tidemill", "streams"}, timeout: 20 * time.Minute, points: tenfold, run: runKeys,
+	},
+	"partitions": {
+		title: "cost over partitions", contenders: []string{"tidemill", "streams"}, timeout: 3 * time.Minute, points: partitionCounts, run: runPartitions,
+	},
+	"instances": {
+		title: "cost over instances", contenders: []string{"tidemill"}, timeout: 3 * time.Minute, points: instanceCounts, run: runInstances,
+	},
+	"sizes": {
+		title: "cost over value size", contenders: []string{"tidemill"}, timeout: 3 * time.Minute, points: valueSizes, run: runSizes,
+	},
 	"large": {title: "large state in little memory", contenders: []string{"tidemill"}, timeout: 20 * time.Minute, run: runLarge},
+}
+
+// pointsOf are the points of a curve; a work that is none has one.
+func (w work) pointsOf(p preset) []int {
+	if w.points == nil {
+		return []int{0}
+	}
+	return w.points(p)
 }
 
 func workNames() []string { return slices.Sorted(maps.Keys(works)) }
