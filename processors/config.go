@@ -63,6 +63,9 @@ type Config struct {
 	CommitTimeout time.Duration
 	// BufferBytes bounds the uncommitted state and records in memory, of each sub-topology; 4 MiB by default.
 	BufferBytes int
+	// CacheBytes bounds the decoded rows of tables and aggregates held in memory, of each sub-topology; its tasks share it
+	// evenly. 32 MiB by default. Rows that fit into half of it are never read from the disk again.
+	CacheBytes int
 	// SessionTimeout is after how long without a sign of life an instance's partitions go to others; 10 s by default. It is
 	// the transactions' time-out too.
 	SessionTimeout time.Duration
@@ -88,6 +91,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.CommitInterval, 50*time.Millisecond)
 	setDefault(&c.CommitTimeout, 30*time.Second)
 	setDefault(&c.BufferBytes, 4<<20)
+	setDefault(&c.CacheBytes, 32<<20)
 	setDefault(&c.SessionTimeout, 10*time.Second)
 	setDefault(&c.HeartbeatInterval, time.Second)
 	setDefault(&c.RebalanceTimeout, 30*time.Second)
@@ -130,6 +134,9 @@ func (c Config) Validate() error {
 	}
 	if c.BufferBytes < 64<<10 {
 		add("buffer: %d bytes; want at least 65536", c.BufferBytes)
+	}
+	if c.CacheBytes < 0 {
+		add("cache: %d bytes; it must not be negative", c.CacheBytes)
 	}
 	if c.CommitInterval < 0 || c.CommitInterval >= c.SessionTimeout {
 		add("commit interval: %s; want less than the session time-out (%s)", c.CommitInterval, c.SessionTimeout)

@@ -114,7 +114,7 @@ func (p *Processor) bridgeConfig(sub *graph.SubTopology, state *stateDir, instan
 	config := bridge.ProcessorConfig{
 		Log: c.Kafka, SubTopology: sub, Dir: state.tasks(sub.Name), InstanceID: instance,
 		Timeouts:       bridge.Timeouts{Session: c.SessionTimeout, Heartbeat: c.HeartbeatInterval, Rebalance: c.RebalanceTimeout},
-		CommitInterval: c.CommitInterval, CommitTimeout: c.CommitTimeout, BufferBytes: c.BufferBytes,
+		CommitInterval: c.CommitInterval, CommitTimeout: c.CommitTimeout, BufferBytes: c.BufferBytes, CacheBytes: c.CacheBytes,
 		Store: store.Options{Cache: cache}, TombstoneAge: changelogTombstones,
 		Logger: c.Logger, Observer: p.observer.sub(sub),
 	}

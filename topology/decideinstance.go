@@ -20,9 +20,6 @@ var (
 	errNoID           = errors.New("the command has no id")
 )
 
-// cachedRows is how many decoded rows a task keeps of a store, at most twice.
-const cachedRows = 16384
-
 // decideInstance is the decide operator of one task.
 type decideInstance[K, C, E, S any] struct {
 	node       *graph.Node
@@ -41,7 +38,7 @@ type decideInstance[K, C, E, S any] struct {
 }
 
 func newDecideInstance[K, C, E, S any](ctx *graph.Context, node *graph.Node, key codecs.Codec[K], name, seen string, decider Decider[K, C, E, S]) (*decideInstance[K, C, E, S], error) {
-	d := &decideInstance[K, C, E, S]{node: node, decider: decider, key: key, placing: newPlacing(key), state: ctx.State(name), rows: newCache[S](cachedRows)}
+	d := &decideInstance[K, C, E, S]{node: node, decider: decider, key: key, placing: newPlacing(key), state: ctx.State(name), rows: newCache[S](ctx.CacheBytes)}
 	d.decider.State = codecs.ForStore(decider.State)
 	d.seen = seenCommands{rows: ctx.State(seen), horizon: decider.Horizon.Milliseconds()}
 	if d.state == nil || d.seen.rows == nil {
@@ -128,7 +125,7 @@ func (d *decideInstance[K, C, E, S]) load() (state S, found bool, err error) {
 	if err != nil {
 		return state, false, fmt.Errorf("%s: decoding the state of %q: %w", d.node.Name, d.keyBytes, err)
 	}
-	d.rows.put(d.keyBytes, state)
+	d.rows.put(d.keyBytes, state, len(value))
 	return state, true, nil
 }
 
@@ -212,7 +209,7 @@ func (d *decideInstance[K, C, E, S]) store(change Change[S]) error {
 		return encodeError(d.node, fmt.Errorf("encoding the state: %w", err))
 	}
 	d.state.Put(d.keyBytes, d.valueBytes, d.extra)
-	d.rows.put(d.keyBytes, change.New)
+	d.rows.put(d.keyBytes, change.New, len(d.valueBytes))
 	return nil
 }
 

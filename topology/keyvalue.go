@@ -61,7 +61,7 @@ func (h *KeyValueHandle[K, V]) Open(c StoreContext) *KeyValues[K, V] {
 		return &KeyValues[K, V]{}
 	}
 	opened, err := graph.Instance(ctx, h, func() (*KeyValues[K, V], error) {
-		kv := &KeyValues[K, V]{name: h.name, state: ctx.State(h.name), key: h.key, value: codecs.ForStore(h.value), cache: newCache[V](cachedRows)}
+		kv := &KeyValues[K, V]{name: h.name, state: ctx.State(h.name), key: h.key, value: codecs.ForStore(h.value), cache: newCache[V](ctx.CacheBytes)}
 		ctx.OnEvict(kv.cache.evict)
 		return kv, nil
 	})
@@ -107,7 +107,7 @@ func (s *KeyValues[K, V]) Get(key K) (value V, found bool) {
 	}
 	value, ok := decodeRow(s, s.value, data, "value")
 	if ok {
-		s.cache.put(s.keyBytes, value)
+		s.cache.put(s.keyBytes, value, len(data))
 	}
 	return value, ok
 }
@@ -123,7 +123,7 @@ func (s *KeyValues[K, V]) Put(key K, value V) {
 		return
 	}
 	s.state.Put(s.keyBytes, s.valueBytes, nil)
-	s.cache.put(s.keyBytes, value)
+	s.cache.put(s.keyBytes, value, len(s.valueBytes))
 }
 
 // Delete removes a key; that there is none is no error.

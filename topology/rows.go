@@ -30,7 +30,7 @@ type rows[K, V any] struct {
 
 func openRows[K, V any](ctx *graph.Context, node *graph.Node, store *graph.Store, key codec[K], value codec[V]) (*rows[K, V], error) {
 	r := &rows[K, V]{
-		node: node, state: ctx.State(store.Name), key: key, value: codecs.ForStore(value), cache: newCache[row[V]](cachedRows),
+		node: node, state: ctx.State(store.Name), key: key, value: codecs.ForStore(value), cache: newCache[row[V]](ctx.CacheBytes),
 	}
 	if r.state == nil {
 		return nil, fmt.Errorf("%s: store %s is not part of the task", node.Name, store.Name)
@@ -47,28 +47,28 @@ func (r *rows[K, V]) load(key K) (found row[V], ok bool, err error) {
 	if found, ok = r.cache.get(r.keyBytes); ok {
 		return found, true, nil
 	}
-	found, ok, err = r.read()
-	if ok && err == nil {
-		r.cache.put(r.keyBytes, found)
+	found, size, err := r.read()
+	if size > 0 {
+		r.cache.put(r.keyBytes, found, size)
 	}
-	return found, ok, err
+	return found, size > 0, err
 }
 
-// read decodes the row of the last loaded key from its bytes.
-func (r *rows[K, V]) read() (found row[V], ok bool, err error) {
+// read decodes the row of the last loaded key from its bytes, of which there are size, 0 if there is no row.
+func (r *rows[K, V]) read() (found row[V], size int, err error) {
 	data, ok, err := r.state.Get(r.keyBytes)
 	if err != nil || !ok {
-		return found, false, err
+		return found, 0, err
 	}
 	timestamp, value, whole := graph.SplitRow(data)
 	if !whole {
-		return found, false, fmt.Errorf("%s: key %q: %w", r.node.Name, r.keyBytes, errRow)
+		return found, 0, fmt.Errorf("%s: key %q: %w", r.node.Name, r.keyBytes, errRow)
 	}
 	found.timestamp = timestamp
 	if found.value, err = r.value.Decode(value); err != nil {
-		return found, false, fmt.Errorf("%s: decoding the row of %q: %w", r.node.Name, r.keyBytes, err)
+		return found, 0, fmt.Errorf("%s: decoding the row of %q: %w", r.node.Name, r.keyBytes, err)
 	}
-	return found, true, nil
+	return found, len(data), nil
 }
 
 // former returns a row's value for Change.Old. A function that changes a map or a slice in place must not change what is
@@ -88,7 +88,7 @@ func (r *rows[K, V]) put(value V, timestamp int64) error {
 		return encodeError(r.node, fmt.Errorf("encoding the row: %w", err))
 	}
 	r.state.Put(r.keyBytes, r.rowBytes, nil)
-	r.cache.put(r.keyBytes, row[V]{value: value, timestamp: timestamp})
+	r.cache.put(r.keyBytes, row[V]{value: value, timestamp: timestamp}, len(r.rowBytes))
 	return nil
 }
 

@@ -205,7 +205,7 @@ func (p *Processor) openTasks(ctx context.Context, restoring restore.Config, sou
 		made, err := task.New(task.Config{
 			SubTopology: p.config.SubTopology, Partition: number, Partitions: p.partitions, Policy: p.config.Policy,
 			Base: engine, Sequence: at.Sequence, StreamTime: at.StreamTime, OnRecordError: p.recordFailed,
-			MaxRecordBytes: maxRecordBytes,
+			MaxRecordBytes: maxRecordBytes, CacheBytes: p.config.CacheBytes / max(1, len(assigned)),
 		})
 		if err != nil {
 			return nil, err

@@ -45,8 +45,10 @@ type ProcessorConfig struct {
 	CommitInterval, CommitTimeout time.Duration
 	// BufferBytes bounds the uncommitted state and records held in memory.
 	BufferBytes int
-	Policy      task.Policy
-	Store       store.Options
+	// CacheBytes bounds the decoded rows held in memory, over all tasks.
+	CacheBytes int
+	Policy     task.Policy
+	Store      store.Options
 	// TombstoneAge is the changelogs' delete.retention.ms: an older checkpoint is not believed (rule 9).
 	TombstoneAge time.Duration
 	Logger       *slog.Logger

@@ -98,6 +98,8 @@ type Context struct {
 	Partitions int32
 	// StreamTime is the highest timestamp that the task has seen, in milliseconds.
 	StreamTime int64
+	// CacheBytes is how much memory an operator may take for the decoded rows of one store.
+	CacheBytes int
 	// WallTime is the last tick's time, in milliseconds: message time too, since ticks are inputs.
 	WallTime int64
 

@@ -10,6 +10,7 @@
 package task
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -45,6 +46,9 @@ const (
 	Skip
 )
 
+// DefaultCacheBytes is Config.CacheBytes where nothing else is said.
+const DefaultCacheBytes = 8 << 20
+
 // Config of a task.
 type Config struct {
 	SubTopology *graph.SubTopology
@@ -57,6 +61,8 @@ type Config struct {
 	// Sequence and StreamTime of the last commit, from the committed offset's metadata.
 	Sequence   uint64
 	StreamTime int64
+	// CacheBytes is how much memory the operators may take for decoded rows, in all; 0 takes DefaultCacheBytes.
+	CacheBytes int
 	// MaxRecordBytes is how large a record may be that the task writes; 0 is no bound. A record that would follow from an
 	// input but is larger makes the input one that cannot be processed.
 	MaxRecordBytes int
@@ -105,6 +111,7 @@ func New(config Config) (*Task, error) {
 	}
 	t.ctx = graph.NewContext(t, config.SubTopology.Application, config.Partition, config.Partitions)
 	t.ctx.StreamTime = config.StreamTime
+	t.ctx.CacheBytes = cmp.Or(config.CacheBytes, DefaultCacheBytes) / max(1, len(config.SubTopology.Stores))
 	for _, source := range config.SubTopology.Sources {
 		entry, err := source.Start(t.ctx)
 		if err != nil {
