@@ -63,6 +63,7 @@ func (s Stream[K, C]) Decide[E, S any](name string, decider Decider[K, C, E, S])
 	seen := name + "-commands"
 	store.DerivedStores = []string{seen}
 	store.Derive = deriveSeen(seen)
+	store.DerivedExpiry = seenExpiry(decider.Horizon)
 	if name != "" {
 		b.reserve(node, seen, store)
 	}

@@ -170,18 +170,23 @@ func TestDecideLateCommands(t *testing.T) {
 	}
 }
 
-// TestSweepRemovesExpiredIDs looks at the store of remembered ids.
-func TestSweepRemovesExpiredIDs(t *testing.T) {
+// TestSeenRowsExpire says of each remembered id that it is needed until the horizon has passed since it was decided.
+func TestSeenRowsExpire(t *testing.T) {
 	decider := counter()
 	decider.Horizon = time.Minute
 	top, _ := counting(t, decider)
-	d := topologytest.New(t, top)
-	in := topologytest.Input(d, counterCommands)
-	for i := range 10 {
-		in.Pipe("k", command{ID: fmt.Sprint("id-", i), Add: 1}, topologytest.At(int64(i)*10_000))
+	spec := top.Graph().SubTopologies[0].Stores[0]
+	extra := append([]byte("12345678"), 0) // decided in time
+	rows := 0
+	spec.Derive([]byte("k"), []byte("1"), append(extra, "id"...), 5000, func(store string, key, row []byte) {
+		rows++
+		if got := spec.DerivedExpiry(row); store != spec.DerivedStores[0] || string(key) != "id" || got != 65_000 {
+			t.Errorf("row %q of %s expires at %d", key, store, got)
+		}
+	})
+	if rows != 1 {
+		t.Errorf("%d rows were derived", rows)
 	}
-	d.Advance(2 * time.Second)
-	golden(t, "decide-sweep.txt", d.Snapshot())
 }
 
 // ledger is a state that is changed in place.

@@ -45,7 +45,6 @@ func newDecideInstance[K, C, E, S any](ctx *graph.Context, node *graph.Node, key
 		return nil, fmt.Errorf("%s: its store is not part of the task", node.Name)
 	}
 	ctx.OnEvict(d.rows.evict)
-	ctx.Schedule(graph.Punctuation{Interval: sweepInterval, WallClock: true, Call: d.seen.sweep})
 	return d, nil
 }
 
@@ -74,7 +73,6 @@ func (d *decideInstance[K, C, E, S]) handle(ctx *graph.Context, key K, command C
 		return err
 	}
 	d.extra = appendSeen(d.extra[:0], id, fingerprint, ctx.StreamTime-ctx.Timestamp)
-	d.seen.added(id)
 	ctx.At = d.node
 	decision := d.decider.Decide(state, found, command)
 	if decision.kind != "" {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tidemill/tidemill/internal/graph"
 	"github.com/tidemill/tidemill/internal/meta"
@@ -22,16 +23,8 @@ var errSeenRow = errors.New("malformed row of remembered commands")
 // wrong or a message was long on its way, and the command must be remembered all the same.
 type seenCommands struct {
 	rows    graph.State
-	horizon int64  // milliseconds
-	cursor  []byte // of the sweep
-	swept   int    // rows that this pass of the sweep has left
+	horizon int64 // milliseconds
 	scratch []byte
-
-	// filter holds every id of the rows, and more; it is believed once it is complete: after a start it is filled from the
-	// rows, a few with each command, from filled on.
-	filter   idFilter
-	complete bool
-	filled   []byte
 }
 
 type fingerprint [8]byte
@@ -53,14 +46,6 @@ func fingerprintOf(ctx *graph.Context) (f fingerprint) {
 // find returns the fingerprint under which an id was seen within the horizon before now.
 func (s *seenCommands) find(now int64, id string) (first fingerprint, known bool, err error) {
 	s.scratch = append(s.scratch[:0], id...)
-	if !s.complete {
-		if err := s.fill(); err != nil {
-			return first, false, err
-		}
-	}
-	if s.complete && !s.filter.has(s.scratch) {
-		return first, false, nil
-	}
 	row, found, err := s.rows.Get(s.scratch)
 	if err != nil || !found {
 		return first, false, err
@@ -73,28 +58,6 @@ func (s *seenCommands) find(now int64, id string) (first fingerprint, known bool
 	}
 	copy(first[:], row)
 	return first, true, nil
-}
-
-// fillRows is how many rows go into the filter with each command until it is complete: about 2 ms of work.
-const fillRows = 4096
-
-// fill takes some more rows into the filter. Rows that are added meanwhile are there by added.
-func (s *seenCommands) fill() error {
-	rows := s.rows.Range(s.filled, nil, false)
-	defer rows.Close()
-	n := 0
-	for ; n < fillRows && rows.Next(); n++ {
-		s.filter.add(rows.Key())
-		s.filled = append(s.filled[:0], rows.Key()...)
-	}
-	s.complete = n < fillRows
-	return rows.Err()
-}
-
-// added keeps the filter level with a row that was put.
-func (s *seenCommands) added(id string) {
-	s.scratch = append(s.scratch[:0], id...)
-	s.filter.add(s.scratch)
 }
 
 // appendSeen appends what a changelog record's header carries: fingerprint, the uvarint of how many milliseconds the
@@ -122,44 +85,13 @@ func deriveSeen(store string) func(key, value, extra []byte, timestamp int64, pu
 	}
 }
 
-const (
-	// sweepInterval is how often expired ids are looked for, in milliseconds.
-	sweepInterval = 1000
-	// sweepRows is how many rows one look goes through: a task remembers what it has to in any case, and a pass over a
-	// million rows is done in a few minutes.
-	sweepRows = 1024
-)
-
-// sweep removes some ids that lie behind the horizon. Whether and when it runs changes no outcome: find looks at the time.
-func (s *seenCommands) sweep(ctx *graph.Context, _ int64) error {
-	rows := s.rows.Range(s.cursor, nil, false)
-	defer rows.Close()
-	var expired [][]byte
-	n := 0
-	for ; n < sweepRows && rows.Next(); n++ {
-		if value := rows.Value(); len(value) == seenRow && ctx.StreamTime-int64(binary.BigEndian.Uint64(value[8:])) >= s.horizon {
-			expired = append(expired, append([]byte(nil), rows.Key()...))
+// seenExpiry returns the Store.DerivedExpiry of a decider's store: find looks at the time itself, so that it changes no
+// outcome whether and when rows behind the horizon are dropped.
+func seenExpiry(horizon time.Duration) func(row []byte) int64 {
+	return func(row []byte) int64 {
+		if len(row) != seenRow {
+			return 0
 		}
-		s.cursor = append(s.cursor[:0], rows.Key()...)
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	s.swept += n - len(expired)
-	if n < sweepRows {
-		s.rebuild()
-		s.cursor, s.swept = nil, 0
-	}
-	for _, id := range expired {
-		s.rows.Put(id, nil, nil)
-	}
-	return nil
-}
-
-// rebuild empties the filter once most of what it holds has expired; it fills again.
-func (s *seenCommands) rebuild() {
-	if s.filter.ids > firstLayer && s.filter.ids > 4*s.swept {
-		s.filter.reset()
-		s.complete, s.filled = false, nil
+		return int64(binary.BigEndian.Uint64(row[8:])) + horizon.Milliseconds()
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync/atomic"
 
+	"github.com/tidemill/tidemill/internal/graph"
 	"github.com/tidemill/tidemill/internal/store"
 )
 
@@ -16,12 +17,21 @@ import (
 type engines struct {
 	dir     string
 	options store.Options
+	sets    map[string]store.Set
 	logger  *slog.Logger
 	opened  map[int32]*watchedEngine
 }
 
-func newEngines(dir string, options store.Options, logger *slog.Logger) *engines {
-	return &engines{dir: dir, options: options, logger: logger, opened: map[int32]*watchedEngine{}}
+func newEngines(dir string, options store.Options, stores []*graph.Store, logger *slog.Logger) *engines {
+	e := &engines{dir: dir, options: options, sets: map[string]store.Set{}, logger: logger, opened: map[int32]*watchedEngine{}}
+	for _, spec := range stores {
+		for _, derived := range spec.DerivedStores {
+			if spec.DerivedExpiry != nil {
+				e.sets[derived] = store.Set{Expiry: spec.DerivedExpiry}
+			}
+		}
+	}
+	return e
 }
 
 // open returns the stores of a partition. What is corrupt is removed, to be restored from the changelogs.
@@ -30,12 +40,12 @@ func (e *engines) open(number int32) (store.Engine, error) {
 		return engine, nil
 	}
 	dir := e.path(number)
-	engine, err := store.OpenLevelDB(dir, e.options)
+	engine, err := e.openStore(dir)
 	if errors.Is(err, store.ErrCorrupt) {
 		if err := e.destroy(number, err); err != nil {
 			return nil, err
 		}
-		engine, err = store.OpenLevelDB(dir, e.options)
+		engine, err = e.openStore(dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the stores of partition %d: %w", number, err)
@@ -43,6 +53,14 @@ func (e *engines) open(number int32) (store.Engine, error) {
 	watched := &watchedEngine{Engine: engine}
 	e.opened[number] = watched
 	return watched, nil
+}
+
+func (e *engines) openStore(dir string) (store.Engine, error) {
+	engine, err := store.OpenLevelDB(dir, e.options)
+	if err != nil {
+		return nil, err
+	}
+	return store.WithSets(engine, e.sets)
 }
 
 func (e *engines) path(number int32) string {

@@ -11,7 +11,7 @@ import (
 
 // TestEnginesAreMended: a failed engine is opened again, a corrupt one is emptied, the others stay open.
 func TestEnginesAreMended(t *testing.T) {
-	e := newEngines(t.TempDir(), store.Options{}, slog.New(slog.DiscardHandler))
+	e := newEngines(t.TempDir(), store.Options{}, nil, slog.New(slog.DiscardHandler))
 	defer func() {
 		if err := e.close(); err != nil {
 			t.Error(err)

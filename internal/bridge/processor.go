@@ -101,7 +101,7 @@ type Processor struct {
 func NewProcessor(config ProcessorConfig) *Processor {
 	logger := config.Logger.With("group", config.SubTopology.Group, "instance", config.InstanceID)
 	return &Processor{
-		config: config, batches: newBatches(), engines: newEngines(config.Dir, config.Store, logger), logger: logger,
+		config: config, batches: newBatches(), engines: newEngines(config.Dir, config.Store, config.SubTopology.Stores, logger), logger: logger,
 	}
 }
 

@@ -56,6 +56,9 @@ type Store struct {
 	Derive func(key, value, extra []byte, timestamp int64, put func(store string, key, value []byte))
 	// DerivedStores names the stores that Derive writes; they are wiped together with this one.
 	DerivedStores []string
+	// DerivedExpiry, if set, says that rows of the derived stores are put once, looked up one by one, and not needed any more
+	// from the stream time on that it returns, in milliseconds.
+	DerivedExpiry func(row []byte) int64
 	// Type names the Go types of key and value, for descriptions.
 	Type string
 }

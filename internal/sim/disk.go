@@ -15,7 +15,8 @@ type disk struct {
 	stores    []*graph.Store
 	partition int32
 	machine   *machine
-	engine    store.Engine
+	base      store.Engine // what is on the disk
+	engine    store.Engine // base as a task sees it, with sets
 	// earlier are the last states before the present one, oldest first: a machine that loses power comes back with one.
 	earlier []store.Engine
 	broken  error // it refuses writes until it is opened again
@@ -28,12 +29,35 @@ var errDisk = fmt.Errorf("input/output error")
 const keptStates = 3
 
 func (w *world) newDisk(m *machine, number int32) *disk {
-	return &disk{world: w, stores: w.workload.SubTopology().Stores, partition: number, machine: m, engine: store.NewMemory()}
+	d := &disk{world: w, stores: w.workload.SubTopology().Stores, partition: number, machine: m}
+	d.load(store.NewMemory())
+	return d
+}
+
+// segmentRows makes segments of sets out of few rows.
+const segmentRows = 4
+
+// load reads what a task keeps in memory of the disk.
+func (d *disk) load(base store.Engine) {
+	sets := map[string]store.Set{}
+	for _, spec := range d.stores {
+		for _, name := range spec.DerivedStores {
+			if spec.DerivedExpiry != nil {
+				sets[name] = store.Set{Expiry: spec.DerivedExpiry, SegmentRows: segmentRows}
+			}
+		}
+	}
+	engine, err := store.WithSets(base, sets)
+	if err != nil {
+		d.world.schedule.fail("opening a store: %v", err)
+	}
+	d.base, d.engine = base, engine
 }
 
 // open makes the disk usable by a process.
 func (d *disk) open(p *process) store.Engine {
 	d.owner, d.broken = p, nil
+	d.load(d.base)
 	return d
 }
 
@@ -42,10 +66,10 @@ func (d *disk) snapshot() store.Engine {
 	copied, rows := store.NewMemory(), store.NewBatch()
 	for _, spec := range d.stores {
 		for _, name := range append([]string{spec.Name}, spec.DerivedStores...) {
-			each(d.engine, name, func(key, value []byte) { rows.Put(name, key, value) })
+			each(d.base, name, func(key, value []byte) { rows.Put(name, key, value) })
 		}
 	}
-	for _, at := range d.engine.Checkpoints() {
+	for _, at := range d.base.Checkpoints() {
 		rows.SetCheckpoint(at)
 	}
 	if err := copied.Apply(rows); err != nil {
@@ -67,13 +91,17 @@ func (d *disk) losePower() {
 	if n := len(d.earlier); n > 0 {
 		i := d.world.schedule.random.IntN(n + 1)
 		if i < n {
-			d.engine, d.earlier = d.earlier[i], d.earlier[:i]
+			d.load(d.earlier[i])
+			d.earlier = d.earlier[:i]
 		}
 	}
 }
 
 // lose is a disk that was replaced, or found corrupt and destroyed.
-func (d *disk) lose() { d.engine, d.earlier = store.NewMemory(), nil }
+func (d *disk) lose() {
+	d.earlier = nil
+	d.load(store.NewMemory())
+}
 
 // write carries out a write: before and after it, others may go on, and the process may be killed.
 func (d *disk) write(what string, do func() error) error {

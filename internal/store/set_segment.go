@@ -1,0 +1,159 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// segment is a part of a set that is not changed any more: pages of entries by the leading bits of their hashes, and a
+// filter, which is in memory.
+type segment struct {
+	number   uint32
+	entries  int
+	pageBits uint8
+	expiry   int64 // of its last entry
+	filter   idFilter
+
+	pages [][]byte // while it is made
+}
+
+// pageEntries is at most how many entries a page has, about: one is read for a row that is there, or seems to be.
+const pageEntries = 128
+
+// newSegment makes a segment of the entries in recent and of those added. Of a key that is there twice the newer entry
+// comes first in its page.
+func newSegment(number uint32, old *recent, added []byte, expiry func(value []byte) int64) *segment {
+	n := old.count + countEntries(added)
+	s := &segment{number: number, entries: n, pageBits: uint8(bits.Len(uint(n / pageEntries))), filter: newFilter(n)}
+	places := make([][][]byte, 1<<s.pageBits)
+	put := func(entry []byte) {
+		packed, value, _, err := cutEntry(entry)
+		if err != nil {
+			return // they were encoded here
+		}
+		hash := xxhash.Sum64(packed)
+		s.filter.add(hash)
+		s.expiry = max(s.expiry, expiry(value))
+		page := s.page(hash)
+		places[page] = append(places[page], entry)
+	}
+	old.each(put)
+	for data := added; len(data) > 0; {
+		_, _, rest, err := cutEntry(data)
+		if err != nil {
+			break
+		}
+		put(data[:len(data)-len(rest)])
+		data = rest
+	}
+	s.pages = make([][]byte, len(places))
+	for page, entries := range places {
+		for i := len(entries) - 1; i >= 0; i-- {
+			s.pages[page] = append(s.pages[page], entries[i]...)
+		}
+	}
+	return s
+}
+
+// page returns the number of the page on which entries of a hash are.
+func (s *segment) page(hash uint64) uint32 { return uint32(hash >> (64 - s.pageBits)) }
+
+func (s *segment) pageKey(dst []byte, page uint32) []byte {
+	dst = binary.BigEndian.AppendUint32(append(dst, setPage), s.number)
+	return binary.BigEndian.AppendUint32(dst, page)
+}
+
+func (s *segment) key() []byte { return binary.BigEndian.AppendUint32([]byte{setSegment}, s.number) }
+
+// write adds the segment's rows to a batch.
+func (s *segment) write(batch *Batch, store string) {
+	header := binary.AppendUvarint(nil, uint64(s.entries))
+	header = append(header, s.pageBits)
+	header = binary.BigEndian.AppendUint64(header, uint64(s.expiry))
+	for _, word := range s.filter {
+		header = binary.LittleEndian.AppendUint32(header, word)
+	}
+	batch.Put(store, s.key(), header)
+	var key []byte
+	for page, entries := range s.pages {
+		if len(entries) > 0 {
+			key = s.pageKey(key[:0], uint32(page))
+			batch.Put(store, key, entries)
+		}
+	}
+	s.pages = nil
+}
+
+// remove adds the removal of the segment's rows to a batch.
+func (s *segment) remove(batch *Batch, store string) {
+	batch.Delete(store, s.key())
+	var key []byte
+	for page := range uint32(1) << s.pageBits {
+		key = s.pageKey(key[:0], page)
+		batch.Delete(store, key)
+	}
+}
+
+// decodeSegment reads a header.
+func decodeSegment(number uint32, header []byte) (*segment, error) {
+	n, m := binary.Uvarint(header)
+	if m <= 0 || len(header) < m+9 || header[m] > 32 || n > 1<<32 {
+		return nil, fmt.Errorf("%w: the header of segment %d of a set", ErrCorrupt, number)
+	}
+	s := &segment{number: number, entries: int(n), pageBits: header[m], expiry: int64(binary.BigEndian.Uint64(header[m+1:]))}
+	words := header[m+9:]
+	s.filter = newFilter(s.entries)
+	if len(words) != 4*len(s.filter) {
+		return nil, fmt.Errorf("%w: the filter of segment %d of a set has %d bytes for %d entries", ErrCorrupt, number, len(words), s.entries)
+	}
+	for i := range s.filter {
+		s.filter[i] = binary.LittleEndian.Uint32(words[4*i:])
+	}
+	return s, nil
+}
+
+// idFilter is a split block Bloom filter as in Apache Parquet, with 16 bits an entry: it tells that something was surely not
+// added, wrong in about one of 700 cases, at the cost of one look at memory.
+type idFilter []uint32
+
+const (
+	filterBlock = 8 // words
+	filterBits  = 16
+)
+
+// filterSalts choose a bit in each word of a block (the constants of the Parquet format).
+var filterSalts = [filterBlock]uint32{
+	0x47b6137b, 0x44974d91, 0x8824ad5b, 0xa2b7289d, 0x705495c7, 0x2df1424b, 0x9efc4947, 0x5c6bfb31,
+}
+
+func newFilter(entries int) idFilter {
+	const perBlock = 32 * filterBlock / filterBits
+	return make(idFilter, max(1, (entries+perBlock-1)/perBlock)*filterBlock)
+}
+
+func (f idFilter) block(hash uint64) []uint32 {
+	blocks := uint64(len(f) / filterBlock)
+	at := (hash >> 32) * blocks >> 32 * filterBlock
+	return f[at : at+filterBlock : at+filterBlock]
+}
+
+func (f idFilter) add(hash uint64) {
+	block := f.block(hash)
+	for i, salt := range filterSalts {
+		block[i] |= 1 << (uint32(hash) * salt >> 27)
+	}
+}
+
+// has reports false only for what was not added.
+func (f idFilter) has(hash uint64) bool {
+	block := f.block(hash)
+	for i, salt := range filterSalts {
+		if block[i]&(1<<(uint32(hash)*salt>>27)) == 0 {
+			return false
+		}
+	}
+	return true
+}
