@@ -3,8 +3,6 @@ package views
 import (
 	"net/http"
 	"strings"
-
-	"github.com/tidemill/tidemill/internal/problem"
 )
 
 // sharedHandler serves a view that is shared out: what can be told from here it answers by the view's own handler, on the
@@ -33,7 +31,7 @@ func (h *sharedHandler[K, V]) ServeHTTP(w http.ResponseWriter, r *http.Request) 
 	}
 	text := strings.TrimPrefix(rest, "/")
 	if text == "" && !parameters.has("key") {
-		h.serveAll(w, inner, parameters, bound)
+		h.serveAll(w, inner, r, parameters, bound)
 		return
 	}
 	if text == "" {
@@ -77,9 +75,4 @@ func (h *sharedHandler[K, V]) local() http.Handler {
 		inner, _, _ := takeStaleness(r) // it has been read once
 		h.handler.ServeHTTP(w, inner)
 	})
-}
-
-// serveAll answers a query for rows or a count, of whatever partitions.
-func (h *sharedHandler[K, V]) serveAll(w http.ResponseWriter, r *http.Request, parameters parameters, bound staleness) {
-	problem.Write(w, problem.Details{Status: http.StatusNotImplemented, Detail: "a shared view answers for single keys"})
 }

@@ -135,6 +135,21 @@ func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request, limit time.Dur
 	return a.err
 }
 
+// hops are the headers that belong to one connection (RFC 9110, section 7.6.1).
+var hops = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+
+// Ask sends a request without a body to one instance, with the headers that it has. The caller closes the answer's body.
+func (f *Forwarder) Ask(r *http.Request, base string, limit time.Duration) (*http.Response, error) {
+	out := r.Clone(r.Context())
+	for _, name := range hops {
+		out.Header.Del(name)
+	}
+	out.Header.Set(HeaderForwarded, f.instance)
+	out.Body, out.ContentLength, out.RequestURI, out.Close = http.NoBody, 0, "", false
+	response, _, err := f.try(out, base, limit)
+	return response, err
+}
+
 // KeepBody reads a short body into memory, so that the request can be sent more than once.
 func KeepBody(r *http.Request) error {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength <= 0 || r.ContentLength > maxBody {
