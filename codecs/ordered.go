@@ -26,6 +26,11 @@ type part[T any] interface {
 	read(data []byte, mask byte) (T, error)
 	// plain appends the plain encoding of what length measured; what is malformed inside is taken as it is.
 	plain(dst, data []byte, mask byte) []byte
+	// shape names the encoding.
+	shape() string
+	// appendTexts encodes as many of the texts as it has parts, from the first on, and returns the others; whole says that it
+	// had enough.
+	appendTexts(dst []byte, texts []string, mask byte) (encoded []byte, rest []string, whole bool, err error)
 }
 
 // Check implements [Checker].
@@ -64,6 +69,23 @@ func (o Ordered[T]) Decode(data []byte) (T, error) {
 	return o.part.read(data, 0)
 }
 
+// PrefixLength implements [Prefixer].
+func (o Ordered[T]) PrefixLength(encoded []byte) (length int, whole bool) {
+	if o.part == nil {
+		return 0, false
+	}
+	length, err := o.part.length(encoded, 0)
+	return length, err == nil
+}
+
+// Shape implements [Prefixer].
+func (o Ordered[T]) Shape() string {
+	if o.part == nil {
+		return "invalid"
+	}
+	return o.part.shape()
+}
+
 // Descending returns the codec whose bytes sort the other way round: newest first, dearest first.
 func Descending[T any](ordered Ordered[T]) Ordered[T] {
 	return Ordered[T]{part: descendingPart[T]{ordered.part}}
@@ -92,6 +114,8 @@ func (d descendingPart[T]) read(data []byte, mask byte) (T, error) { return d.of
 func (d descendingPart[T]) plain(dst, data []byte, mask byte) []byte {
 	return d.of.plain(dst, data, ^mask)
 }
+
+func (d descendingPart[T]) shape() string { return "descending(" + Ordered[T]{d.of}.Shape() + ")" }
 
 // ConvertOrdered returns an ordered codec for B that has the bytes, and so the order, of one for A: for named types and
 // enumerations. Both functions must be pure and each other's inverse; an error of to is an [ErrUnencodable], an error of
@@ -148,6 +172,8 @@ func (c *convertPart[A, B]) plain(dst, data []byte, mask byte) []byte {
 	return c.of.plain(dst, data, mask)
 }
 
+func (c *convertPart[A, B]) shape() string { return Ordered[A]{c.of}.Shape() }
+
 // OrderedInt64 returns the codec of 64-bit integers as eight bytes, big-endian with the sign bit flipped, so that the
 // bytes sort as the numbers do. They are not what Java's LongSerializer writes; [Int64], the plain encoding, is.
 func OrderedInt64() Ordered[int64] { return Ordered[int64]{part: int64Part{}} }
@@ -177,6 +203,8 @@ func (p int64Part) plain(dst, data []byte, mask byte) []byte {
 	value, _ := p.read(data, mask) // any eight bytes are a number
 	return binary.BigEndian.AppendUint64(dst, uint64(value))
 }
+
+func (int64Part) shape() string { return "int64" }
 
 // OrderedTime returns the codec of times as [OrderedInt64] has the milliseconds since the epoch; times come back in UTC.
 // A time with a fraction of a millisecond is an [ErrUnencodable], since it would come back as another; see
@@ -230,6 +258,8 @@ func (uuidPart[T]) plain(dst, data []byte, mask byte) []byte {
 	}
 	return dst
 }
+
+func (uuidPart[T]) shape() string { return "uuid" }
 
 // fixedLength returns want if that many bytes are there.
 func fixedLength(what string, want, got int) (int, error) {

@@ -124,3 +124,5 @@ func (p decimalPart) plain(dst, data []byte, mask byte) []byte {
 	}
 	return value.append(dst)
 }
+
+func (decimalPart) shape() string { return "decimal" }

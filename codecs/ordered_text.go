@@ -80,6 +80,8 @@ func (textPart) plain(dst, data []byte, mask byte) []byte {
 	return appendBody(dst, data[:len(data)-2], mask)
 }
 
+func (textPart) shape() string { return "text" }
+
 // appendText appends the text, escaped, and its end.
 func appendText[T ~string | ~[]byte](dst []byte, text T, mask byte) []byte {
 	for _, b := range []byte(text) {

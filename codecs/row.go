@@ -20,6 +20,16 @@ type Partitioner interface {
 	AppendPartitionKey(dst, part []byte) []byte
 }
 
+// Prefixer measures beginnings of encoded keys: those that are one encoding of an [Ordered] part, or of a [RowCodec] whose
+// parts the key's own begin with. Implementations are pure and safe for concurrent use.
+type Prefixer interface {
+	// PrefixLength returns how many bytes of encoded, a key or the beginning of one, are such an encoding; false if it does not
+	// begin with one.
+	PrefixLength(encoded []byte) (length int, whole bool)
+	// Shape names the encoding. It changes when the bytes do.
+	Shape() string
+}
+
 // PartitionerOf returns how a codec of keys chooses partitions; nil if by the whole key.
 func PartitionerOf[K any](codec Codec[K]) Partitioner {
 	switch codec := codec.(type) {
@@ -103,6 +113,21 @@ func (c RowCodec[P, S]) Decode(data []byte) (row Row[P, S], err error) {
 
 // Partition returns the codec of the partition part alone. The encoding of a partition is the prefix of exactly its rows.
 func (c RowCodec[P, S]) Partition() Ordered[P] { return Ordered[P]{c.partition} }
+
+// PrefixLength implements [Prefixer].
+func (c RowCodec[P, S]) PrefixLength(encoded []byte) (length int, whole bool) {
+	partition, whole := Ordered[P]{c.partition}.PrefixLength(encoded)
+	if !whole {
+		return 0, false
+	}
+	sort, whole := Ordered[S]{c.sort}.PrefixLength(encoded[partition:])
+	return partition + sort, whole
+}
+
+// Shape implements [Prefixer].
+func (c RowCodec[P, S]) Shape() string {
+	return Ordered[P]{c.partition}.Shape() + " | " + Ordered[S]{c.sort}.Shape()
+}
 
 // PartitionPart implements [Partitioner].
 func (c RowCodec[P, S]) PartitionPart(encoded []byte) (length int, whole bool) {

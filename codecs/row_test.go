@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -187,4 +188,55 @@ func ExampleRows() {
 	// Output:
 	// -1 true
 	// partition by "alice"
+}
+
+func TestKeyTexts(t *testing.T) {
+	type sort = codecs.Tuple4[time.Time, int64, codecs.Decimal, [16]byte]
+	rows := codecs.Rows(codecs.OrderedString(), codecs.OrderedTuple4(
+		codecs.Descending(codecs.OrderedTime()), codecs.OrderedInt64(), codecs.OrderedDecimal(), codecs.OrderedUUID[[16]byte]()))
+	row := codecs.Row[string, sort]{Partition: "a/~1", Sort: sort{First: time.UnixMilli(1_700_000_000_000), Second: -5, Third: decimal(t, "1.5"), Fourth: [16]byte{15: 1}}}
+	key := encode(t, rows, row)
+	const text = "a~1~01/1700000000000/-5/1.50/00000000-0000-0000-0000-000000000001"
+	for _, text := range []string{text, strings.Replace(text, "1700000000000", "2023-11-14T23:13:20+01:00", 1)} {
+		if encoded, whole, err := rows.AppendKeyText([]byte("before"), text); err != nil || !whole || string(encoded) != "before"+string(key) {
+			t.Errorf("%s is % x, %v, %v, want % x", text, encoded, whole, err, key)
+		}
+	}
+	parts := strings.Split(text, "/")
+	for n := range parts {
+		encoded, whole, err := rows.AppendKeyText(nil, strings.Join(parts[:n], "/"))
+		if err != nil || whole || !bytes.HasPrefix(key, encoded) {
+			t.Errorf("%d parts are % x, %v, %v, want the beginning of % x", n, encoded, whole, err, key)
+		}
+	}
+	for _, wrong := range []string{text + "/", "a/soon", "a/1/1.5", "a/1/1/x", "a/1/1/1/1", "\xff", "a/2023-11-14T23:13:20.0001Z"} {
+		if encoded, _, err := rows.AppendKeyText([]byte("before"), wrong); err == nil || string(encoded) != "before" {
+			t.Errorf("%q is % x, %v", wrong, encoded, err)
+		}
+	}
+	level := codecs.Rows(codecs.OrderedBytes(), codecs.ConvertOrdered(codecs.OrderedInt64(), levelNumber, levelOf))
+	if encoded, whole, err := level.AppendKeyText(nil, "/2"); err != nil || !whole || !bytes.Equal(encoded, encode(t, level, codecs.Row[[]byte, string]{Sort: "high"})) {
+		t.Errorf("a converted part is % x, %v, %v", encoded, whole, err)
+	}
+}
+
+func TestPrefixers(t *testing.T) {
+	key := encode(t, orderRows, at("alice", "cheap", 5, "o1"))
+	for shape, prefixer := range map[string]codecs.Prefixer{
+		"text": orderRows.Partition(), "text | text": groupRows, "text | text, descending(int64), text": orderRows,
+	} {
+		if got := prefixer.Shape(); got != shape {
+			t.Errorf("the shape is %q, want %q", got, shape)
+		}
+		length, whole := prefixer.PrefixLength(key)
+		if !whole {
+			t.Errorf("%s: the key does not begin with one", shape)
+		}
+		if _, whole := prefixer.PrefixLength(key[:length-1]); whole {
+			t.Errorf("%s: % x is taken for whole", shape, key[:length-1])
+		}
+	}
+	if _, whole := (codecs.RowCodec[string, string]{}).PrefixLength(key); whole {
+		t.Error("the zero RowCodec measures something")
+	}
 }

@@ -116,3 +116,7 @@ func (p pairPart[A, B, T]) plain(dst, data []byte, mask byte) []byte {
 	}
 	return dst
 }
+
+func (p pairPart[A, B, T]) shape() string {
+	return Ordered[A]{p.first}.Shape() + ", " + Ordered[B]{p.second}.Shape()
+}

@@ -18,13 +18,16 @@ func (s headers) set(header http.Header) {
 	header[HeaderPosition], header[HeaderLag] = values[0:1:1], values[1:2:2]
 }
 
-// standing describes the positions of all partitions.
-func (h *handler[K, V]) standing(positions []int64) headers {
+// standing describes positions of partitions.
+func (h *handler[K, V]) standing(at standing) headers {
 	var text []byte
 	lag := int64(0)
-	for number, position := range positions {
+	for number, position := range at.positions {
 		if number > 0 {
 			text = append(text, ',')
+		}
+		if at.numbers != nil {
+			number = int(at.numbers[number])
 		}
 		text = strconv.AppendInt(text, int64(number), 10)
 		text = strconv.AppendInt(append(text, ':'), position, 10)

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/tidemill/tidemill/codecs"
 )
 
 // What the zero values of HTTP stand for.
@@ -31,10 +33,11 @@ const maxPageBytes = 4 << 20
 type HTTP[K, V any] struct {
 	// Path is what the resource's path begins with, such as "/values": rows are at "/values", one at "/values/{key}".
 	Path string
-	// ParseKey reads a key from a path or a query. Nil works for strings, integers and encoding.TextUnmarshalers.
+	// ParseKey reads a key from a path or a query. Nil works for strings, integers, encoding.TextUnmarshalers and for codecs
+	// that are a codecs.KeyParser: a row's key is "{path}/alice/cheap/1700000000000/order-1".
 	ParseKey func(text string) (K, error)
 	// ParsePrefix gives the encoded bytes that a prefix of a key's text stands for. Nil takes the text's own bytes, which
-	// is right for keys encoded as their text.
+	// is right for keys encoded as their text; for a codecs.KeyParser it takes the text of a key's first parts: "alice/cheap".
 	ParsePrefix func(text string) ([]byte, error)
 	// Render appends a row as JSON to dst: the body of one key's answer, and an item of a list. Nil renders key and value.
 	Render func(dst []byte, key K, value V) ([]byte, error)
@@ -74,7 +77,7 @@ type handler[K, V any] struct {
 //	{path}?key=K                     the same, for keys that no path can carry
 //	{path}                           {"items":[…],"next":"…"}; next is there when more rows follow
 //	{path}?prefix=P                  rows whose keys begin with P
-//	{path}?from=A&to=B               rows with A <= key < B; either may be left out
+//	{path}?from=A&to=B               rows with A <= key < B; either may be left out; within prefix, where that is given
 //	{path}?…&order=desc&limit=N      highest key first; at most N rows
 //	{path}?…&cursor=C                the page after the one whose next was C
 //	{path}?…&count                   {"count":N} instead of the rows
@@ -115,7 +118,7 @@ func (v *View[K, V]) Handler(config HTTP[K, V]) (http.Handler, error) {
 		problems = append(problems, errors.New("none of Wait, MaxWait, Limit, MaxRows, MaxWatches, Heartbeat and WriteTimeout may be negative"))
 	}
 	if config.ParseKey == nil {
-		if config.ParseKey = keyParser[K](); config.ParseKey == nil {
+		if config.ParseKey = v.keyParser(); config.ParseKey == nil {
 			problems = append(problems, fmt.Errorf("keys of type %v cannot be read from a path without ParseKey", reflect.TypeFor[K]()))
 		}
 	}
@@ -123,7 +126,7 @@ func (v *View[K, V]) Handler(config HTTP[K, V]) (http.Handler, error) {
 		return nil, fmt.Errorf("%w: the HTTP resource of view %s: %w", ErrConfig, v.name, errors.Join(problems...))
 	}
 	if config.ParsePrefix == nil {
-		config.ParsePrefix = func(text string) ([]byte, error) { return []byte(text), nil }
+		config.ParsePrefix = v.prefixParser()
 	}
 	if config.Render == nil {
 		config.Render = renderRow[K, V]
@@ -142,6 +145,36 @@ func (v *View[K, V]) Handler(config HTTP[K, V]) (http.Handler, error) {
 		return h, nil
 	} else {
 		return &sharedHandler[K, V]{handler: h, sharing: v.sharing}, nil
+	}
+}
+
+// keyParser returns how a key is read from text when its codec or its type says so, or nil.
+func (v *View[K, V]) keyParser() func(string) (K, error) {
+	parser, ok := v.keys.(codecs.KeyParser)
+	if !ok {
+		return keyParser[K]()
+	}
+	return func(text string) (key K, err error) {
+		encoded, whole, err := parser.AppendKeyText(nil, text)
+		if err == nil && !whole {
+			err = errors.New("it has too few parts")
+		}
+		if err != nil {
+			return key, err
+		}
+		return v.keys.Decode(encoded)
+	}
+}
+
+// prefixParser returns what the text of a prefix stands for: its own bytes, unless the codec knows better.
+func (v *View[K, V]) prefixParser() func(string) ([]byte, error) {
+	parser, ok := v.keys.(codecs.KeyParser)
+	if !ok {
+		return func(text string) ([]byte, error) { return []byte(text), nil }
+	}
+	return func(text string) ([]byte, error) {
+		encoded, _, err := parser.AppendKeyText(nil, text)
+		return encoded, err
 	}
 }
 

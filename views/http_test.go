@@ -93,8 +93,6 @@ func TestHTTPErrors(t *testing.T) {
 		{"GET", "/values?limit=99999999999999999999", "", 400},
 		{"GET", "/values?order=up", "", 400},
 		{"GET", "/values?order=", "", 400},
-		{"GET", "/values?prefix=a&from=a", "", 400},
-		{"GET", "/values?prefix=a&to=a", "", 400},
 		{"GET", "/values?cursor=", "", 400},
 		{"GET", "/values?cursor=AAAA", "", 400},
 		{"GET", "/values?cursor=%21", "", 400},
@@ -144,23 +142,19 @@ func TestHTTPRows(t *testing.T) {
 	f.restored(t)
 	handler := f.handler(t)
 	for target, want := range map[string][]string{
-		"/values":                          append(slices.Clone(keys), "other"),
-		"/values/":                         append(slices.Clone(keys), "other"),
-		"/values?prefix=k1":                keys[10:20],
-		"/values?prefix=k1&order=desc":     reversed(keys[10:20]),
-		"/values?from=k03&to=k07":          keys[3:7],
-		"/values?from=k23":                 append(slices.Clone(keys[23:]), "other"),
-		"/values?to=k02&order=asc":         keys[:2],
-		"/values?from=k07&to=k03":          nil,
-		"/values?prefix=nothing":           nil,
-		"/values?prefix=&from=&limit=1000": nil,
+		"/values":                           append(slices.Clone(keys), "other"),
+		"/values/":                          append(slices.Clone(keys), "other"),
+		"/values?prefix=k1":                 keys[10:20],
+		"/values?prefix=k1&order=desc":      reversed(keys[10:20]),
+		"/values?from=k03&to=k07":           keys[3:7],
+		"/values?from=k23":                  append(slices.Clone(keys[23:]), "other"),
+		"/values?to=k02&order=asc":          keys[:2],
+		"/values?from=k07&to=k03":           nil,
+		"/values?prefix=nothing":            nil,
+		"/values?prefix=k1&from=k03&to=k13": keys[10:13],
+		"/values?prefix=k1&from=k15":        keys[15:20],
+		"/values?prefix=k1&to=k05":          nil,
 	} {
-		if strings.Contains(target, "prefix=&from=") {
-			if got := ask(handler, target); got.Code != 400 {
-				t.Errorf("%s: status %d", target, got.Code)
-			}
-			continue
-		}
 		if got := walkPages(t, handler, target); !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", target, got, want)
 		}

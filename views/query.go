@@ -36,7 +36,8 @@ func (v *View[K, V]) Get(ctx context.Context, key K) (value V, found bool, err e
 
 // Query selects rows by their keys' encodings. The zero Query selects all of them, ascending.
 type Query[K any] struct {
-	// Prefix selects keys whose encoding begins with it. Not to be combined with From and To.
+	// Prefix selects keys whose encoding begins with it: for a row's key the encoding of its first parts, as the partition's
+	// by codecs.RowCodec.Partition.
 	Prefix []byte
 	// From is the lowest key, included; nil is no bound.
 	From *K
@@ -71,7 +72,8 @@ type Rows[K, V any] struct {
 }
 
 // Query returns the rows that q selects, over all partitions in the order of their keys' encodings. Nothing is read before
-// All is used; every partition is then seen as it is at that moment.
+// All is used; every partition is then seen as it is at that moment. Where all keys that q can select have the same partition
+// part (codecs.Rows), only that one partition is read, and only that one has to be restored.
 func (v *View[K, V]) Query(ctx context.Context, q Query[K]) *Rows[K, V] {
 	rows := &Rows[K, V]{view: v, ctx: ctx, limit: q.Limit}
 	rows.bounds, rows.err = v.bounds(q)
@@ -91,27 +93,43 @@ func (v *View[K, V]) Prefix(ctx context.Context, prefix []byte) *Rows[K, V] {
 	return v.Query(ctx, Query[K]{Prefix: prefix})
 }
 
-// Count returns the number of rows whose keys' encodings begin with prefix; the empty prefix counts all. It walks them,
-// so that it costs what reading them does.
+// Count returns the number of rows whose keys' encodings begin with prefix; the empty prefix counts all. Prefixes of the
+// kinds in Config.Counts, and all rows where there are any, are counted already. Others are walked, which costs what reading
+// them does.
 func (v *View[K, V]) Count(ctx context.Context, prefix []byte) (int64, error) {
 	count, _, err := v.count(ctx, bounds{from: prefix, to: store.PrefixEnd(prefix)})
 	return count, err
 }
 
-// count walks the rows within bounds. It returns positions that the count is not older than, by partition.
-func (v *View[K, V]) count(ctx context.Context, b bounds) (count int64, positions []int64, err error) {
-	scan, err := v.bridge.Scan(ctx, b.from, b.to, false)
+// count returns the number of rows within bounds, and what it is not older than.
+func (v *View[K, V]) count(ctx context.Context, b bounds) (count int64, at standing, err error) {
+	if end := store.PrefixEnd(b.from); bytes.Equal(end, b.to) && (end == nil) == (b.to == nil) {
+		counted, kept, err := v.bridge.Counted(b.from)
+		if err != nil {
+			return 0, at, fmt.Errorf("counting rows of view %s: %w", v.name, err)
+		}
+		if kept {
+			return counted.Rows, standing{counted.Numbers, counted.Positions}, nil
+		}
+	}
+	scan, numbers, err := v.bridge.ScanWithin(ctx, b.from, b.to, false)
 	if err != nil {
-		return 0, nil, fmt.Errorf("counting rows of view %s: %w", v.name, err)
+		return 0, at, fmt.Errorf("counting rows of view %s: %w", v.name, err)
 	}
 	defer scan.Close()
 	for scan.Next() {
 		count++
 	}
 	if err := scan.Err(); err != nil {
-		return 0, nil, fmt.Errorf("counting rows of view %s: %w", v.name, err)
+		return 0, at, fmt.Errorf("counting rows of view %s: %w", v.name, err)
 	}
-	return count, scan.Positions(), nil
+	return count, standing{numbers, scan.Positions()}, nil
+}
+
+// standing says what rows are not older than: positions, of the partitions with these numbers, nil being all.
+type standing struct {
+	numbers   []int32
+	positions []int64
 }
 
 // All walks the rows. Leave the loop at any time; the next page begins at Cursor. Look at Err afterwards.
@@ -129,14 +147,14 @@ func (r *Rows[K, V]) All() iter.Seq2[K, V] {
 }
 
 // walk calls row for each row within the bounds and the limit until it returns false.
-func (r *Rows[K, V]) walk(row func(*bridge.ViewScan) bool) (positions []int64) {
+func (r *Rows[K, V]) walk(row func(*bridge.ViewScan) bool) (at standing) {
 	if r.err != nil {
-		return nil
+		return at
 	}
-	scan, err := r.view.bridge.Scan(r.ctx, r.bounds.from, r.bounds.to, r.bounds.descending)
+	scan, numbers, err := r.view.bridge.ScanWithin(r.ctx, r.bounds.from, r.bounds.to, r.bounds.descending)
 	if err != nil {
 		r.err = fmt.Errorf("reading view %s: %w", r.view.name, err)
-		return nil
+		return at
 	}
 	defer scan.Close()
 	for count := 0; scan.Next(); count++ {
@@ -153,7 +171,7 @@ func (r *Rows[K, V]) walk(row func(*bridge.ViewScan) bool) (positions []int64) {
 	if err := scan.Finish(); err != nil && r.err == nil {
 		r.err = fmt.Errorf("reading view %s: %w", r.view.name, err)
 	}
-	return scan.Positions()
+	return standing{numbers, scan.Positions()}
 }
 
 // Err returns what ended the walk before its end, or nil. It wraps ErrNotReady, ErrCursor or ErrDecode, or is the
@@ -190,11 +208,9 @@ func (v *View[K, V]) bounds(q Query[K]) (b bounds, err error) {
 	if q.Limit < 0 {
 		return b, fmt.Errorf("querying view %s: the limit is %d; it must not be negative", v.name, q.Limit)
 	}
+	var prefixed bounds
 	if len(q.Prefix) > 0 {
-		if q.From != nil || q.To != nil {
-			return b, fmt.Errorf("querying view %s: a prefix and a range were given; choose one", v.name)
-		}
-		b.from, b.to = slices.Clone(q.Prefix), store.PrefixEnd(q.Prefix)
+		prefixed.from, prefixed.to = slices.Clone(q.Prefix), store.PrefixEnd(q.Prefix)
 	}
 	if q.From != nil {
 		if b.from, err = v.keys.Append([]byte{}, *q.From); err != nil {
@@ -204,6 +220,14 @@ func (v *View[K, V]) bounds(q Query[K]) (b bounds, err error) {
 	if q.To != nil {
 		if b.to, err = v.keys.Append([]byte{}, *q.To); err != nil {
 			return b, fmt.Errorf("encoding a key of view %s: %w", v.name, err)
+		}
+	}
+	if prefixed.from != nil { // what lies within both
+		if bytes.Compare(prefixed.from, b.from) > 0 {
+			b.from = prefixed.from
+		}
+		if b.to == nil || (prefixed.to != nil && bytes.Compare(prefixed.to, b.to) < 0) {
+			b.to = prefixed.to
 		}
 	}
 	b.descending = q.Descending

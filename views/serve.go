@@ -150,12 +150,12 @@ func (h *handler[K, V]) serveCount(w http.ResponseWriter, r *http.Request, param
 	if err != nil {
 		return refuse(w, err)
 	}
-	count, positions, err := h.view.count(r.Context(), bounds)
+	count, at, err := h.view.count(r.Context(), bounds)
 	if err != nil {
 		return h.fail(w, r, err)
 	}
 	body := strconv.AppendInt([]byte(`{"count":`), count, 10)
-	return answer(w, r, append(body, '}'), h.standing(positions))
+	return answer(w, r, append(body, '}'), h.standing(at))
 }
 
 // serveRows answers with a page of rows.
@@ -175,7 +175,7 @@ func (h *handler[K, V]) serveRows(w http.ResponseWriter, r *http.Request, parame
 	defer buffers.Put(buffer)
 	body := append((*buffer)[:0], `{"items":[`...)
 	first := len(body)
-	positions := rows.walk(func(scan *bridge.ViewScan) bool {
+	at := rows.walk(func(scan *bridge.ViewScan) bool {
 		key, value, err := h.view.decode(scan.Key(), scan.Value())
 		if err == nil {
 			if len(body) > first {
@@ -200,7 +200,7 @@ func (h *handler[K, V]) serveRows(w http.ResponseWriter, r *http.Request, parame
 		following.Set("cursor", next)
 		w.Header().Set("Link", "<?"+following.Encode()+`>; rel="next"`)
 	}
-	return answer(w, r, append(body, '}'), h.standing(positions))
+	return answer(w, r, append(body, '}'), h.standing(at))
 }
 
 // query reads what the parameters select.
@@ -221,9 +221,6 @@ func (h *handler[K, V]) query(p parameters) (q Query[K], err error) {
 		return q, fmt.Errorf("order is %q; it must be asc or desc", order)
 	}
 	if p.has("prefix") {
-		if p.has("from") || p.has("to") {
-			return q, errors.New("prefix does not go with from and to; choose one")
-		}
 		if q.Prefix, err = h.ParsePrefix(p.text("prefix")); err != nil {
 			return q, fmt.Errorf("prefix cannot be read: %w", err)
 		}

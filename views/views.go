@@ -89,6 +89,11 @@ type Config[K, V any] struct {
 	Processor Processor
 	// Sharing, where not nil, shares the view out over instances by partition; nil has the view hold all of them.
 	Sharing *Sharing
+	// Counts are the kinds of prefixes under which rows are counted as they come and go: Count of such a prefix, and of all
+	// rows, then costs the same however many there are. A kind is the codec of the keys' first parts: that of a row's partition
+	// (codecs.RowCodec.Partition), or of rows with the beginning of the sort key (codecs.Rows). Other kinds than at the last
+	// start have the rows counted anew, before the view is ready.
+	Counts []codecs.Prefixer
 	// MaxAge bounds how long a view may have been away before its copy is rebuilt: deletions older than the
 	// changelog's delete.retention.ms may be gone from it. 0 means that setting, read from the topic, less a tenth.
 	MaxAge time.Duration
@@ -131,6 +136,11 @@ func New[K, V any](config Config[K, V]) (*View[K, V], error) {
 	if err := codecs.Check(config.ValueCodec); err != nil {
 		problems = append(problems, fmt.Errorf("field ValueCodec: %w", err))
 	}
+	for i, kind := range config.Counts {
+		if err := checkKind(kind); err != nil {
+			problems = append(problems, fmt.Errorf("field Counts, kind %d: %w", i+1, err))
+		}
+	}
 	if err := config.Log.Validate(); err != nil {
 		problems = append(problems, fmt.Errorf("field Log: %w", err))
 	}
@@ -152,6 +162,7 @@ func New[K, V any](config Config[K, V]) (*View[K, V], error) {
 		Sources:     config.Processor.Topics,
 		Shared:      config.Sharing != nil,
 		Partitioner: codecs.PartitionerOf(config.KeyCodec),
+		Counts:      config.Counts,
 		MaxAge:      config.MaxAge,
 		Client:      clients(config.Log),
 		Open:        func(dir string) (store.Engine, error) { return store.OpenLevelDB(dir, options) },
@@ -177,6 +188,17 @@ func New[K, V any](config Config[K, V]) (*View[K, V], error) {
 		metrics: newMetrics(config.Name, inner, config.Metrics),
 		log:     cmp.Or(config.Logger, slog.Default()),
 	}, nil
+}
+
+// checkKind reports what is wrong with a kind of prefix.
+func checkKind(kind codecs.Prefixer) error {
+	if kind == nil {
+		return fmt.Errorf("%w: nil", codecs.ErrInvalidCodec)
+	}
+	if checker, ok := kind.(codecs.Checker); ok {
+		return checker.Check()
+	}
+	return nil
 }
 
 // clients returns how the view connects: as configured, with the view's options on top.

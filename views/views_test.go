@@ -97,6 +97,9 @@ func randomQuery(random *rand.Rand, keys []string) views.Query[string] {
 	case 0:
 		prefix := *key()
 		query.Prefix = []byte(prefix[:random.IntN(len(prefix)+1)])
+		if random.IntN(2) == 0 {
+			query.From, query.To = key(), key()
+		}
 	case 1:
 		query.From = key()
 	case 2:

@@ -60,6 +60,8 @@ type ViewConfig struct {
 	Group string
 	// Partitioner says which part of a key decides its partition; nil is the whole key.
 	Partitioner codecs.Partitioner
+	// Counts are the kinds of prefixes under which rows are counted.
+	Counts []codecs.Prefixer
 	// Sources are the topics that the group reads: tokens of others are refused. Not empty where Group is set.
 	Sources []string
 	// Shared has the view hold the partitions that Hold names, instead of all.
@@ -120,6 +122,9 @@ func NewView(config ViewConfig) (*View, error) {
 	}
 	if config.Group != "" && len(config.Sources) == 0 {
 		problems = append(problems, errors.New("field Group is set and Sources is empty: name the topics that the group reads"))
+	}
+	if len(config.Counts) > maxViewCounts {
+		problems = append(problems, fmt.Errorf("field Counts has %d kinds of prefixes; at most %d are possible", len(config.Counts), maxViewCounts))
 	}
 	if config.MaxAge < 0 {
 		problems = append(problems, fmt.Errorf("field MaxAge is %v; it must not be negative", config.MaxAge))

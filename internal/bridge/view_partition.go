@@ -33,6 +33,7 @@ type viewPartition struct {
 	dir    string
 
 	batch     *store.Batch
+	counts    *viewCounts
 	session   *viewSession // set before goka starts, cleared after it ends
 	sink      *viewSink    // what goka consumes from now
 	oldest    int64        // the log's first offset when loading began
@@ -69,8 +70,10 @@ type viewWaiter struct {
 }
 
 func newViewPartition(v *View, number int32, count int, dir string) *viewPartition {
-	feed := &viewFeed{hub: v.hub, limit: v.config.RecentBytes / count}
-	return &viewPartition{view: v, number: number, dir: dir, batch: store.NewBatch(), feed: feed}
+	return &viewPartition{
+		view: v, number: number, dir: dir, batch: store.NewBatch(), counts: newViewCounts(v.config.Name, v.config.Counts),
+		feed: &viewFeed{hub: v.hub, limit: v.config.RecentBytes / count},
+	}
 }
 
 // open opens the store. A corrupt one is destroyed: it is a copy, and the changelog has the original.
@@ -142,6 +145,9 @@ func (p *viewPartition) resume() (int64, error) {
 	} else if p.levelAt.IsZero() {
 		p.levelAt = time.UnixMilli(checkpoint.WrittenAt)
 	}
+	if err := p.settleCounts(engine, checkpoint.Offset); err != nil {
+		return 0, p.failed(err)
+	}
 	p.oldest = oldest
 	p.target.Store(stable)
 	p.observe(stable)
@@ -195,8 +201,12 @@ func (p *viewPartition) discard(engine *viewEngine, oldest int64, held bool) err
 	}
 	err := engine.DeleteStore(p.view.config.Name, p.view.config.Topic)
 	if err == nil {
+		err = p.dropCounts(engine)
+	}
+	if err == nil {
 		p.levelAt = p.view.config.Now() // what the log has let go of by now, the copy does not have either
 		p.batch.Reset()
+		p.counts.mark(p.batch, oldest)
 		p.batch.SetCheckpoint(p.checkpoint(oldest))
 		err = engine.Apply(p.batch)
 	}
@@ -250,24 +260,14 @@ func (p *viewPartition) apply(batch *viewBatch) error {
 		p.levelAt = p.view.config.Now()
 	}
 	p.batch.Reset()
-	name := p.view.config.Name
-	count := uint64(0)
-	for _, record := range batch.records {
-		switch {
-		case record.Attrs.IsControl() || record.Key == nil:
-			continue // a marker, or a record that no table has a row for
-		case record.Value == nil:
-			p.batch.Delete(name, record.Key)
-		default:
-			p.batch.Put(name, record.Key, record.Value)
-		}
-		count++
-	}
-	p.batch.SetCheckpoint(p.checkpoint(batch.next))
+	count, err := p.gather(engine, batch)
 	p.feed.mu.Lock()
 	defer p.feed.mu.Unlock()
-	if err := engine.Apply(p.batch); err != nil {
-		p.broken = true
+	if err == nil {
+		err = engine.Apply(p.batch)
+	}
+	if err != nil {
+		_ = p.failed(err)
 		err = fmt.Errorf("applying %d records up to offset %d of partition %d: %w", count, batch.next, p.number, err)
 		p.view.log.Error("the local copy cannot be written; it is opened anew", "error", err)
 		return err
@@ -279,6 +279,37 @@ func (p *viewPartition) apply(batch *viewBatch) error {
 	p.advance(batch.next)
 	p.feed.pass(batch.records, batch.next, readable)
 	return nil
+}
+
+// failed has the engine opened anew, or, where it is corrupt, removed. It returns the error.
+func (p *viewPartition) failed(err error) error {
+	p.counts.forget()
+	p.broken = true
+	if errors.Is(err, store.ErrCorrupt) {
+		p.damaged.Store(true)
+	}
+	return err
+}
+
+// gather puts a batch's rows, their counts and the offset after them into the batch for the store.
+func (p *viewPartition) gather(engine store.Engine, batch *viewBatch) (count uint64, err error) {
+	name := p.view.config.Name
+	for _, record := range batch.records {
+		if record.Attrs.IsControl() || record.Key == nil {
+			continue // a marker, or a record that no table has a row for
+		}
+		if err := p.counts.change(engine, record.Key, record.Value != nil); err != nil {
+			return count, err
+		}
+		if record.Value == nil {
+			p.batch.Delete(name, record.Key)
+		} else {
+			p.batch.Put(name, record.Key, record.Value)
+		}
+		count++
+	}
+	p.batch.SetCheckpoint(p.checkpoint(batch.next))
+	return count, p.counts.write(engine, p.batch, batch.next)
 }
 
 // checkpoint returns the checkpoint for a position.
