@@ -9,6 +9,7 @@ ARGS ?=
 # The tools of `make lint`, each at the version that everybody uses.
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+BENCHSTAT   := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
 # Two test binaries at a time: several of them start a broker of their own. tools/test runs some of them alone.
@@ -77,6 +78,9 @@ mutants: ## deliberate bugs that the simulator must find, each built and run
 bench: ## against Kafka Streams and goka on a real Kafka: the table, into bench/results (BENCH=quick, large; needs java and mvn)
 	@$(GO) build -o bin/bench ./bench
 	@exec bin/bench -preset $(BENCH) $(ARGS)
+
+microbench: ## the hot path's benchmarks, COUNT times, compared with the last time's by benchstat (the allocation budgets are tests)
+	@BENCHSTAT=$(BENCHSTAT) tools/microbench
 
 clean: ## what was built; not the data, and not the fetched Kafka in .cache
 	rm -rf bin

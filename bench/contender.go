@@ -50,7 +50,7 @@ var contenders = map[string]contender{
 }
 
 var (
-	tunedJava   = []string{"-XX:+UseSerialGC", "-Xmx256m", "-XX:TieredStopAtLevel=4"}
+	tunedJava   = []string{"-XX:+UseSerialGC", "-Xmx512m"}
 	tunedMember = []string{"consumer.group.instance.id=bench", "consumer.session.timeout.ms=6000", "consumer.heartbeat.interval.ms=1000"}
 	throughput  = []string{
 		"commit.interval.ms=1000", "bench.caching=true", "statestore.cache.max.bytes=67108864",

@@ -61,13 +61,13 @@ type growth struct {
 
 func (g growth) record(i int) *kgo.Record {
 	if g.size == 0 {
-		return command(scattered(i, g.keys), g.keys)
+		return commandOn(i, scattered(i, g.keys), i < g.keys)
 	}
 	value := make([]byte, g.size)
 	for at := range value { // what compresses and what does not are not told apart: no contender compresses
 		value[at] = byte('a' + (i+at)%26)
 	}
-	return &kgo.Record{Topic: commandsTopic, Key: []byte(valueID(scattered(i, g.keys) % g.keys)), Value: value}
+	return &kgo.Record{Topic: commandsTopic, Key: []byte(valueID(scattered(i, g.keys))), Value: value}
 }
 
 // scattered creates keys one after another, then takes them in an order without locality.
@@ -76,7 +76,7 @@ func scattered(i, keys int) int {
 		return i
 	}
 	const prime = 1_000_003
-	return keys + int(int64(i)*prime%int64(keys))
+	return int(int64(i) * prime % int64(keys))
 }
 
 // grow lets processors build the state, then measures what a further command costs: the processors' CPU and the wall time.

@@ -22,14 +22,17 @@ const beginning = 1_700_000_000_000
 
 // command returns the i-th command of a load over n values: each is created first, then added to. Value i has the same id in
 // every load.
-func command(i, n int) *kgo.Record {
-	key := valueID(i % n)
+func command(i, n int) *kgo.Record { return commandOn(i, i%n, i < n) }
+
+// commandOn returns the i-th command of a load, which creates or updates the given value.
+func commandOn(i, value int, create bool) *kgo.Record {
+	key := valueID(value)
 	action := `"UpdateValue","data":{"value-id":"` + key + `","operation":"ADD","value":1.5}`
-	if i < n {
+	if create {
 		action = `"CreateValue","data":{"value-id":"` + key + `","value":3}`
 	}
-	value := fmt.Appendf(nil, `{"id":"%s","action":%s,"timestamp":%d}`, commandID(i), action, beginning+i)
-	return &kgo.Record{Topic: commandsTopic, Key: []byte(key), Value: value}
+	body := fmt.Appendf(nil, `{"id":"%s","action":%s,"timestamp":%d}`, commandID(i), action, beginning+i)
+	return &kgo.Record{Topic: commandsTopic, Key: []byte(key), Value: body}
 }
 
 // commandID is as random as a UUID, and the same in every load, so that what is made of the loads can be compared.

@@ -1,0 +1,197 @@
+package hotpath_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/tidemill/tidemill/apps/calculator"
+	"github.com/tidemill/tidemill/codecs"
+	"github.com/tidemill/tidemill/internal/store"
+	"github.com/tidemill/tidemill/internal/task"
+)
+
+// The load: updates of values that exist, as the processor has them most of the time.
+const (
+	keys      = 1000
+	perCommit = 500
+)
+
+// budgets are the allocations that a record may cost, on average over a commit. A budget is lowered when what it bounds gets
+// better, and raised only with a reason in the commit.
+var budgets = []struct {
+	name string
+	most float64
+	one  func(testing.TB) func() // prepares; what it returns handles perCommit records
+}{
+	{"step a command, commit its layer", 20, stepAndCommit},
+	{"decode a command", 2, decodeCommand},
+	{"encode an event", 0, encodeEvent},
+	{"encode and decode a value", 0, value},
+	{"apply rows to LevelDB", 1, func(t testing.TB) func() { return apply(t, openLevelDB(t)) }},
+}
+
+func TestBudgets(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	for _, budget := range budgets {
+		t.Run(budget.name, func(t *testing.T) {
+			run := budget.one(t)
+			for range 20 {
+				run() // buffers grow to their size
+			}
+			got := testing.AllocsPerRun(40, run) / perCommit
+			t.Logf("%.2f allocations a record, the budget is %g", got, budget.most)
+			if got > budget.most {
+				t.Errorf("%.2f allocations a record, the budget is %g", got, budget.most)
+			}
+		})
+	}
+}
+
+// BenchmarkRecord has the budgets' work as benchmarks; a time is that of one record.
+func BenchmarkRecord(b *testing.B) {
+	for _, budget := range budgets {
+		b.Run(budget.name, func(b *testing.B) {
+			run := budget.one(b)
+			run()
+			b.ReportAllocs()
+			b.ResetTimer()
+			for n := 0; n < b.N; n += perCommit {
+				run()
+			}
+		})
+	}
+}
+
+// load returns commands from the i-th on.
+func load(i, n int) []task.Record {
+	records := make([]task.Record, 0, n)
+	for ; n > 0; n-- {
+		key := fmt.Sprintf("%08d-0000-4000-8000-000000000000", i%keys)
+		action := `"UpdateValue","data":{"value-id":"` + key + `","operation":"ADD","value":1.5}`
+		if i < keys {
+			action = `"CreateValue","data":{"value-id":"` + key + `","value":3}`
+		}
+		records = append(records, task.Record{
+			Topic: "calculator-commands", Key: []byte(key), Offset: int64(i), Timestamp: int64(i),
+			Value: fmt.Appendf(nil, `{"id":"%08x-aaaa-4aaa-8aaa-%012x","action":%s,"timestamp":%d}`, i*2654435761%(1<<32), i, action, i),
+		})
+		i++
+	}
+	return records
+}
+
+// stepAndCommit steps commands through the calculator's task and commits them to LevelDB: what is between the consumer
+// and the producer, without either. The records are made beforehand.
+func stepAndCommit(t testing.TB) func() {
+	described, _, err := calculator.Topology()
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := openLevelDB(t)
+	run, err := task.New(task.Config{SubTopology: described.Graph().SubTopologies[0], Partitions: 1, Base: base})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := store.NewBatch()
+	step := func(records []task.Record) {
+		for _, record := range records {
+			if err := run.Step(record); err != nil {
+				t.Fatal(err)
+			}
+		}
+		layer := run.Seal()
+		batch.Reset()
+		layer.Write(batch)
+		if err := base.Apply(batch); err != nil {
+			t.Fatal(err)
+		}
+		run.Committed()
+	}
+	step(load(0, keys))
+	const prepared = 128
+	rounds := slices.Collect(slices.Chunk(load(keys, prepared*perCommit), perCommit))
+	next := 0
+	return func() {
+		step(rounds[next%prepared]) // ids that come again are duplicates, which cost less: a test has fewer rounds than that
+		next++
+	}
+}
+
+func decodeCommand(t testing.TB) func() {
+	codec, data := calculator.Commands.Value(), load(keys, 1)[0].Value
+	return func() {
+		for range perCommit {
+			if _, err := codec.Decode(data); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func encodeEvent(t testing.TB) func() {
+	codec := calculator.Events.Value()
+	event := calculator.Event{
+		ID: "3f2c8b1a-aaaa-4aaa-8aaa-000000000001", ParentID: "3f2c8b1a-aaaa-4aaa-8aaa-000000000000", Action: "ValueUpdated", Timestamp: 1_700_000_000_000,
+		Data: calculator.Change{ValueID: "00000001-0000-4000-8000-000000000000", Operation: "ADD", Value: calculator.NumberOf(1.5), Result: calculator.NumberOf(4.5)},
+	}
+	buffer := make([]byte, 0, 512)
+	return func() {
+		for range perCommit {
+			if _, err := codec.Append(buffer, event); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func value(t testing.TB) func() {
+	codec, buffer := codecs.JSON[calculator.Value](), make([]byte, 0, 64)
+	return func() {
+		for i := range perCommit {
+			data, err := codec.Append(buffer, calculator.Value{Value: calculator.NumberOf(float64(i))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := codec.Decode(data); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// apply writes a commit's rows with their checkpoint as one batch.
+func apply(t testing.TB, engine store.Engine) func() {
+	batch, row := store.NewBatch(), []byte(`{"value":4.5}`)
+	ids := make([][]byte, keys)
+	for i := range ids {
+		ids[i] = fmt.Appendf(nil, "%08d-0000-4000-8000-000000000000", i)
+	}
+	offset := int64(0)
+	return func() {
+		batch.Reset()
+		for i := range perCommit {
+			batch.Put("values", ids[(int(offset)+i)%keys], row)
+		}
+		offset += perCommit
+		batch.SetCheckpoint(store.Checkpoint{Changelog: "calculator-values-changelog", Offset: offset})
+		if err := engine.Apply(batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func openLevelDB(t testing.TB) store.Engine {
+	engine, err := store.OpenLevelDB(t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return engine
+}
