@@ -63,8 +63,7 @@ func History(config Config) (Component, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(config.Dir, "history")
-	config.Processor.StateDir, config.Processor.Logger = filepath.Join(dir, "processors"), config.named("history")
+	config.Processor.Logger = config.named("history")
 	h := &history{config: config}
 	if h.processor, err = processors.New(built, config.Processor); err != nil {
 		return nil, err
@@ -72,7 +71,7 @@ func History(config Config) (Component, error) {
 	table, _ := steps.Describe()
 	h.view, err = views.New(views.Config[string, Event]{
 		Name: "calculator-history", Changelog: built.Application() + "-" + table.Store + "-changelog", KeyCodec: table.Key, ValueCodec: table.Value,
-		Dir: filepath.Join(dir, "view"), Log: config.Kafka, Logger: config.named("history"), Metrics: config.Metrics,
+		Dir: filepath.Join(config.Dir, "views", "calculator-history"), Log: config.Kafka, Logger: config.named("history"), Metrics: config.Metrics,
 	})
 	if err != nil {
 		return nil, err

@@ -29,6 +29,8 @@ const (
 	Start Page = "start"
 	// Calculator is the calculator's: it asks for /values, /commands and /outcomes.
 	Calculator Page = "calculator"
+	// OrderingPage is ordering's: it asks for /orders, /customers, /commands and /services.json; see [Ordering].
+	OrderingPage Page = "ordering"
 )
 
 // System is a reference system that pages link to.

@@ -61,11 +61,16 @@ func newComponent(name, short string, make func(calculator.Config) (calculator.C
 	return withFlags(cmd, defaults, groups...)
 }
 
-// calculatorPage serves the calculator's page at the root.
-func calculatorPage(s settings.Settings) func(mux *http.ServeMux) error {
+// calculatorSite adds the calculator's address.
+func (p *process) calculatorSite() *site {
+	return p.site("the calculator", p.settings.Calculator.Addr, "calculator-addr")
+}
+
+// calculatorPage serves the calculator's page at the root, with links to it and to other systems.
+func calculatorPage(addr string, others ...pages.System) func(mux *http.ServeMux) error {
 	return func(mux *http.ServeMux) error {
-		own := pages.System{Name: "calculator", Addr: s.Calculator.Addr, Path: "/"}
-		return errors.Join(pages.Mount(mux, pages.Calculator, "/"), pages.Files(mux, own))
+		systems := append([]pages.System{{Name: "calculator", Addr: addr, Path: "/"}}, others...)
+		return errors.Join(pages.Mount(mux, pages.Calculator, "/"), pages.Files(mux, systems...))
 	}
 }
 
@@ -82,14 +87,15 @@ func runComponent(ctx context.Context, s settings.Settings, make func(calculator
 	if err != nil {
 		return err
 	}
-	p.add(component)
+	own := p.calculatorSite()
+	p.add(own, component)
 	if component.Name() == "commander" {
-		p.pages = calculatorPage(s) // for where a gateway makes one origin of all components
+		own.pages = calculatorPage(s.Calculator.Addr) // for where a gateway makes one origin of all components
 	}
 	return p.run(ctx, nil, func() {
 		attributes := []any{"component", component.Name(), "brokers", s.Kafka.String(), "data", s.Data, "authorization", config.Authorizer != nil}
-		if p.app != nil {
-			attributes = append(attributes, "url", p.app.url())
+		if own.server != nil {
+			attributes = append(attributes, "url", own.server.url())
 		}
 		if p.admin != nil {
 			attributes = append(attributes, "admin", p.admin.url())

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tidemill/tidemill/apps/calculator"
+	"github.com/tidemill/tidemill/apps/ordering"
 	"github.com/tidemill/tidemill/topology"
 )
 
@@ -22,6 +23,11 @@ var applications = map[string]func() (*topology.Topology, error){
 		t, _, err := calculator.HistoryTopology()
 		return t, err
 	},
+	"ordering": func() (*topology.Topology, error) {
+		t, _, err := ordering.Topology()
+		return t, err
+	},
+	"ordering-query": func() (*topology.Topology, error) { return ordering.QueryTopology(ordering.DefaultThresholds()) },
 }
 
 // application returns a built-in application.

@@ -31,6 +31,7 @@ const requestIDHeader = "X-Request-Id"
 // httpServer is one HTTP server: its address is taken when it is made, so that a wrong one is known before anything runs.
 type httpServer struct {
 	name     string
+	flag     string // that sets its address
 	listener net.Listener
 	server   *http.Server
 	cancel   context.CancelFunc // ends the requests that still wait
@@ -45,7 +46,7 @@ func newHTTPServer(name, addr, flag string, handler http.Handler, logger *slog.L
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &httpServer{
-		name: name, listener: listener, cancel: cancel, served: make(chan error, 1),
+		name: name, flag: flag, listener: listener, cancel: cancel, served: make(chan error, 1),
 		server: &http.Server{
 			Handler: handler, ReadHeaderTimeout: headerTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 			BaseContext: func(net.Listener) context.Context { return ctx },
@@ -141,6 +142,7 @@ func hardened(next http.Handler, m *httpMetrics, logger *slog.Logger) http.Handl
 		began := time.Now()
 		id := requestID(r)
 		w.Header().Set(requestIDHeader, id)
+		r.Header.Set(requestIDHeader, id) // for whom it is forwarded to
 		recorded := &answer{ResponseWriter: w}
 		m.inFlight.Inc()
 		defer func() {

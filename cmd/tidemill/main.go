@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tidemill/tidemill/apps/ordering"
 	"github.com/tidemill/tidemill/internal/broker"
 	"github.com/tidemill/tidemill/internal/settings"
 	"github.com/tidemill/tidemill/internal/store"
@@ -66,7 +67,7 @@ func exitCode(err error) int {
 		code      int
 		sentinels []error
 	}{
-		{exitUsage, []error{settings.ErrInvalid, processors.ErrConfig}},
+		{exitUsage, []error{settings.ErrInvalid, processors.ErrConfig, ordering.ErrConfig}},
 		{exitRefused, []error{
 			errRefused, broker.ErrLocked, store.ErrLocked, processors.ErrStateInUse, processors.ErrInstanceInUse, processors.ErrTopicRecreated,
 			kafka.ErrPartitionMismatch, kafka.ErrTopicConfig,
@@ -116,7 +117,7 @@ func newRoot() *cobra.Command {
 	})
 	settings.AddFileFlag(root.PersistentFlags())
 	root.AddCommand(
-		newUp(), newBroker(), newBrokerChild(), newCalculator(), newDescribe(), newTopics(), newTail(), newLag(), newReset(), newConfig(),
+		newUp(), newBroker(), newBrokerChild(), newCalculator(), newOrdering(), newDescribe(), newTopics(), newTail(), newLag(), newReset(), newConfig(),
 	)
 	refuseUnknownShells(root)
 	return root
@@ -208,5 +209,6 @@ func newConfig() *cobra.Command {
 		},
 	}
 	return withFlags(cmd, defaults, settings.GroupData, settings.GroupKafka, settings.GroupBroker, settings.GroupTopics, settings.GroupProcessor,
-		settings.GroupCalculator, settings.GroupRemote, settings.GroupAuth, settings.GroupAdmin, settings.GroupLog)
+		settings.GroupCalculator, settings.GroupRemote, settings.GroupCommand, settings.GroupQuery, settings.GroupPage, settings.GroupServices,
+		settings.GroupAuth, settings.GroupAdmin, settings.GroupLog)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
 	"sync"
@@ -34,10 +33,10 @@ type process struct {
 	registry *prometheus.Registry
 
 	components []running
-	pages      func(mux *http.ServeMux) error // adds the pages, where all that they ask for is served; nil for none
-	watch      *watch
+	sites      []*site
+	watch      *watch // nil where there is no component
 	health     *health
-	app, admin *httpServer // nil where there is none
+	admin      *httpServer // nil where there is none
 	background sync.WaitGroup
 }
 
@@ -67,16 +66,8 @@ func (p *process) calculatorConfig() (calculator.Config, error) {
 	return calculator.Config{
 		Kafka: s.Kafka, Dir: s.Data, Processor: s.ProcessorConfig(), ViewURL: s.Calculator.ViewURL,
 		SubscriptionsURL: s.Calculator.SubscriptionsURL, Wait: s.Calculator.Wait, Authorizer: authorizer,
-		LogCommands: s.Log.Commands, Logger: p.logger, Metrics: p.registry,
+		LogCommands: s.Log.Commands, Logger: p.logger, Metrics: p.metricsOf("calculator"),
 	}, nil
-}
-
-// add takes in components; they are stopped in this order.
-func (p *process) add(components ...calculator.Component) {
-	for _, component := range components {
-		p.components = append(p.components, running{Component: component, done: make(chan struct{})})
-		p.health.parts = append(p.health.parts, readyFunc{component.Name(), component.Ready})
-	}
 }
 
 // listen takes the addresses, before anything runs.
@@ -85,59 +76,52 @@ func (p *process) listen() error {
 	if err != nil {
 		return err
 	}
-	if p.watch, err = newWatch(p.settings.Kafka, p.registry, p.logger); err != nil {
+	if err := p.watchLog(); err != nil {
 		return err
 	}
-	p.health.parts = append(p.health.parts, readyFunc{"log", func() error {
-		if p.watch.away() {
-			return errLogAway
-		}
-		return nil
-	}})
-	if p.serves() {
-		mux := http.NewServeMux()
-		p.health.mount(mux)
-		for _, component := range p.components {
-			component.Mount(mux)
-		}
-		if err := p.mountPages(mux); err != nil {
-			return err
-		}
-		handler := hardened(sameOrigin(p.watch.guard(commands.Problems(mux))), metrics, p.logger)
-		if p.app, err = newHTTPServer("the calculator", p.settings.Calculator.Addr, "calculator-addr", handler, p.logger); err != nil {
-			return err
+	for _, s := range p.sites {
+		if err := s.listen(p, metrics); err != nil {
+			return errors.Join(err, p.closeServers())
 		}
 	}
 	if p.settings.Admin.Addr == "" {
 		return nil
 	}
 	handler := hardened(commands.Problems(adminHandler(p.health, p.registry, p.settings.Admin.Pprof)), metrics, p.logger)
-	if p.admin, err = newHTTPServer("operators", p.settings.Admin.Addr, "admin-addr", handler, p.logger); err != nil && p.app != nil {
-		_ = p.app.listener.Close() // the process ends anyway
+	if p.admin, err = newHTTPServer("operators", p.settings.Admin.Addr, "admin-addr", handler, p.logger); err != nil {
+		err = errors.Join(err, p.closeServers())
 	}
 	return err
 }
 
-func (p *process) mountPages(mux *http.ServeMux) error {
-	if p.pages == nil {
+// watchLog makes the watch of the log, where anything needs it.
+func (p *process) watchLog() (err error) {
+	if len(p.components) == 0 {
 		return nil
 	}
-	return p.pages(mux)
-}
-
-// serves reports whether there is anything but the processor.
-func (p *process) serves() bool {
-	for _, component := range p.components {
-		if component.Name() != "processor" {
-			return true
+	if p.watch, err = newWatch(p.settings.Kafka, p.registry, p.logger); err != nil {
+		return err
+	}
+	reached := readyFunc{"log", func() error {
+		if p.watch.away() {
+			return errLogAway
+		}
+		return nil
+	}}
+	p.health.parts = append(p.health.parts, reached)
+	for _, s := range p.sites {
+		if len(s.components) > 0 {
+			s.health.parts = append(s.health.parts, reached)
 		}
 	}
-	return false
+	return nil
 }
 
 // start begins everything.
 func (p *process) start(ctx context.Context) {
-	p.background.Go(func() { p.watch.run(ctx) })
+	if p.watch != nil {
+		p.background.Go(func() { p.watch.run(ctx) })
+	}
 	for i := range p.components {
 		component := &p.components[i]
 		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -147,16 +131,14 @@ func (p *process) start(ctx context.Context) {
 			component.err = component.Run(own)
 		}()
 	}
-	for _, server := range []*httpServer{p.app, p.admin} {
-		if server != nil {
-			server.start()
-		}
+	for _, server := range p.servers() {
+		server.start()
 	}
 }
 
 // wait returns when ctx is done, or with the error of what has failed.
 func (p *process) wait(ctx context.Context, broker <-chan error) error {
-	failed := make(chan error, len(p.components))
+	failed := make(chan error, len(p.components)+len(p.servers()))
 	for i := range p.components {
 		component := &p.components[i]
 		go func() { // ends with the component, which stop waits for
@@ -164,12 +146,12 @@ func (p *process) wait(ctx context.Context, broker <-chan error) error {
 			failed <- failure(component.Name(), component.err)
 		}()
 	}
-	var app, admin chan error
-	if p.app != nil {
-		app = p.app.served
-	}
-	if p.admin != nil {
-		admin = p.admin.served
+	for _, server := range p.servers() {
+		p.background.Go(func() { // ends with the server, which stop ends
+			if err := <-server.served; err != nil {
+				failed <- fmt.Errorf("serving %s: %w", server.name, err)
+			}
+		})
 	}
 	select {
 	case <-ctx.Done():
@@ -178,10 +160,6 @@ func (p *process) wait(ctx context.Context, broker <-chan error) error {
 		return err
 	case err := <-broker:
 		return err
-	case err := <-app:
-		return fmt.Errorf("serving the calculator: %w", err)
-	case err := <-admin:
-		return fmt.Errorf("serving operators: %w", err)
 	}
 }
 
@@ -197,9 +175,12 @@ func failure(name string, err error) error {
 // it; then HTTP, then the rest.
 func (p *process) stop() error {
 	p.health.stopping.Store(true)
+	for _, s := range p.sites {
+		s.health.stopping.Store(true)
+	}
 	var errs []error
 	for i := range p.components {
-		if component := &p.components[i]; component.Name() == "processor" {
+		if component := &p.components[i]; isProcessor(component) {
 			errs = append(errs, component.end(drainTimeout))
 		}
 	}
@@ -207,10 +188,8 @@ func (p *process) stop() error {
 		p.components[i].Stopping()
 	}
 	var servers sync.WaitGroup
-	for _, server := range []*httpServer{p.app, p.admin} {
-		if server != nil {
-			servers.Go(func() { server.stop(httpGrace) })
-		}
+	for _, server := range p.servers() {
+		servers.Go(func() { server.stop(httpGrace) })
 	}
 	servers.Wait()
 	for i := range p.components {

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tidemill/tidemill/apps/calculator"
+	"github.com/tidemill/tidemill/apps/pages"
 	"github.com/tidemill/tidemill/internal/settings"
 )
 
@@ -18,7 +20,7 @@ func newUp() *cobra.Command {
 	defaults.Kafka.Brokers = nil
 	cmd := &cobra.Command{
 		Use: "up", Short: "Run everything in one process, with a broker of its own", Args: noArguments,
-		Long: `Runs the calculator's five components in one process, and the embedded broker in a second one that ends with it. Data is
+		Long: `Runs the calculator and online ordering in one process, with their pages, and the embedded broker in a second one that ends with it. Data is
 kept in ./tidemill-data, or where --data or TIDEMILL_DATA says; the next 'tidemill up' goes on with it. With --brokers it
 uses those brokers instead of its own.
 
@@ -36,7 +38,7 @@ command that was acknowledged is applied exactly once.`,
 			return up(cmd.Context(), s, cmd.OutOrStdout())
 		},
 	}
-	return withFlags(cmd, defaults, settings.GroupData, settings.GroupCalculator, settings.GroupAdmin, settings.GroupBroker,
+	return withFlags(cmd, defaults, settings.GroupData, settings.GroupCalculator, settings.GroupCommand, settings.GroupQuery, settings.GroupPage, settings.GroupAdmin, settings.GroupBroker,
 		settings.GroupKafka, settings.GroupTopics, settings.GroupProcessor, settings.GroupAuth, settings.GroupLog)
 }
 
@@ -82,6 +84,18 @@ func up(ctx context.Context, s upSettings, out io.Writer) (err error) {
 		}()
 	}
 	p := newProcess(s.Settings, logger)
+	if err := p.addEverything(); err != nil {
+		return errors.Join(err, p.discard())
+	}
+	err = p.run(ctx, failed, func() { p.banner(out, s.embedded) })
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// addEverything adds both systems with their pages.
+func (p *process) addEverything() error {
 	config, err := p.calculatorConfig()
 	if err != nil {
 		return err
@@ -90,19 +104,43 @@ func up(ctx context.Context, s upSettings, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	p.add(components...)
-	p.pages = calculatorPage(s.Settings)
-	err = p.run(ctx, failed, func() { p.banner(out, s.embedded) })
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return nil
+	own := p.calculatorSite()
+	own.pages = calculatorPage(p.settings.Calculator.Addr, orderingSystem(p.settings))
+	p.add(own, components...)
+	if _, err := p.orderingCommand(); err != nil {
+		return err
 	}
+	if _, err := p.orderingQuery(); err != nil {
+		return err
+	}
+	_, err = p.orderingPage(localURL(p.settings.Ordering.CommandAddr), localURL(p.settings.Ordering.QueryAddr),
+		pages.System{Name: "calculator", Addr: p.settings.Calculator.Addr, Path: "/"})
 	return err
+}
+
+// localURL is an address as this machine reaches it.
+func localURL(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr // settings have been checked
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port)
 }
 
 // banner says where everything is.
 func (p *process) banner(out io.Writer, embedded bool) {
 	fmt.Fprintf(out, "\nTidemill is up.\n\n")
-	fmt.Fprintf(out, "  calculator     %s  (a page for browsers, and HTTP)\n", p.app.url())
+	urls := map[string]string{}
+	for _, server := range p.servers() {
+		urls[server.flag] = server.url()
+	}
+	fmt.Fprintf(out, "  start page     %s\n", urls["ordering-page-addr"])
+	fmt.Fprintf(out, "  calculator     %s  (a page for browsers, and HTTP)\n", urls["calculator-addr"])
+	fmt.Fprintf(out, "  ordering       %s/ordering  (the page; HTTP: commands %s, queries %s)\n",
+		urls["ordering-page-addr"], urls["ordering-command-addr"], urls["ordering-query-addr"])
 	if p.admin != nil {
 		fmt.Fprintf(out, "  operators      %s  (/metrics, /healthz, /readyz)\n", p.admin.url())
 	}
@@ -116,5 +154,5 @@ func (p *process) banner(out io.Writer, embedded bool) {
 	} else {
 		fmt.Fprintf(out, "  authorization  bearer tokens\n")
 	}
-	fmt.Fprintf(out, "\n  curl -d '{\"value\": 3}' -H 'Content-Type: application/json' -X POST %s/values\n\n", p.app.url())
+	fmt.Fprintf(out, "\n  curl -d '{\"value\": 3}' -H 'Content-Type: application/json' -X POST %s/values\n\n", urls["calculator-addr"])
 }

@@ -33,7 +33,14 @@ func (s *Settings) problems() []error {
 	if err := p.Validate(); err != nil {
 		wrong = append(wrong, err)
 	}
-	for _, addr := range []struct{ key, value string }{{"calculator.addr", s.Calculator.Addr}, {"admin.addr", s.Admin.Addr}, {"broker.addr", s.Broker.Addr}} {
+	for _, addr := range []struct{ key, value string }{
+		{"calculator.addr", s.Calculator.Addr},
+		{"admin.addr", s.Admin.Addr},
+		{"broker.addr", s.Broker.Addr},
+		{"ordering.command-addr", s.Ordering.CommandAddr},
+		{"ordering.query-addr", s.Ordering.QueryAddr},
+		{"ordering.page-addr", s.Ordering.PageAddr},
+	} {
 		if addr.key == "admin.addr" && addr.value == "" {
 			continue
 		}
@@ -43,13 +50,21 @@ func (s *Settings) problems() []error {
 			add("%s: %q is not host:port, such as :3030 or 127.0.0.1:3030", addr.key, addr.value)
 		}
 	}
-	for _, u := range []struct{ key, value string }{{"calculator.view-url", s.Calculator.ViewURL}, {"calculator.subscriptions-url", s.Calculator.SubscriptionsURL}} {
+	for _, u := range []struct{ key, value string }{
+		{"calculator.view-url", s.Calculator.ViewURL},
+		{"calculator.subscriptions-url", s.Calculator.SubscriptionsURL},
+		{"ordering.command-url", s.Ordering.CommandURL},
+		{"ordering.query-url", s.Ordering.QueryURL},
+	} {
 		if parsed, err := url.Parse(u.value); u.value != "" && (err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
 			add("%s: %q is not a URL of http or https, such as http://view:3032", u.key, u.value)
 		}
 	}
 	if s.Calculator.Wait <= 0 {
 		add("calculator.wait: %s; want more than 0", s.Calculator.Wait)
+	}
+	if s.Ordering.Wait <= 0 {
+		add("ordering.wait: %s; want more than 0", s.Ordering.Wait)
 	}
 	if s.Auth.KeyFile == "" && (s.Auth.Issuer != "" || s.Auth.Audience != "") {
 		add("auth.key-file: an issuer or audience is given and no key to check tokens with")

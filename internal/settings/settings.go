@@ -30,6 +30,8 @@ type Settings struct {
 	Processor Processor
 	// Calculator is the reference system of that name.
 	Calculator Calculator
+	// Ordering is the other one.
+	Ordering Ordering
 	// Auth turns authorization on.
 	Auth Auth
 	// Admin is the address for operators.
@@ -76,6 +78,18 @@ type Calculator struct {
 	Wait time.Duration
 }
 
+// Ordering configures ordering's two services and its page.
+type Ordering struct {
+	// CommandAddr, QueryAddr and PageAddr are where they listen.
+	CommandAddr, QueryAddr, PageAddr string
+	// CommandURL and QueryURL are where a page server of its own process finds the services.
+	CommandURL, QueryURL string
+	// AffordableFrom and AffordableTo are the prices in pounds that part the buckets, both affordable.
+	AffordableFrom, AffordableTo string
+	// Wait is how long DELETE waits for the decision.
+	Wait time.Duration
+}
+
 // Auth configures bearer tokens (JSON Web Tokens); without a key there is no authorization.
 type Auth struct {
 	// KeyFile holds the key that tokens are checked with: a public key in PEM, a key set (JWKS), or a secret.
@@ -116,8 +130,12 @@ func Default() Settings {
 			SessionTimeout: 10 * time.Second, HeartbeatInterval: time.Second, RebalanceTimeout: 30 * time.Second,
 		},
 		Calculator: Calculator{Addr: ":3030", Wait: 2 * time.Second},
-		Admin:      Admin{Addr: ":3031"},
-		Log:        Log{Level: "info", Format: "text", Commands: true},
+		Ordering: Ordering{
+			CommandAddr: ":9001", QueryAddr: ":9002", PageAddr: ":9000", CommandURL: "http://localhost:9001", QueryURL: "http://localhost:9002",
+			AffordableFrom: "5.00", AffordableTo: "50.00", Wait: 2 * time.Second,
+		},
+		Admin: Admin{Addr: ":3031"},
+		Log:   Log{Level: "info", Format: "text", Commands: true},
 	}
 }
 
@@ -133,6 +151,10 @@ const (
 	GroupProcessor  Group = "processor"
 	GroupCalculator Group = "calculator"
 	GroupRemote     Group = "remote"
+	GroupCommand    Group = "ordering command service"
+	GroupQuery      Group = "ordering query service"
+	GroupPage       Group = "ordering page"
+	GroupServices   Group = "ordering services"
 	GroupAuth       Group = "auth"
 	GroupAdmin      Group = "admin"
 	GroupLog        Group = "log"
@@ -186,6 +208,15 @@ func (s *Settings) list() []setting {
 		{group: GroupCalculator, key: "calculator.wait", field: &s.Calculator.Wait, usage: "how long POST and PUT wait for the outcome, unless the client says"},
 		{group: GroupRemote, key: "calculator.view-url", field: &s.Calculator.ViewURL, usage: "`URL` of the view, to wait until it shows a command's effect"},
 		{group: GroupRemote, key: "calculator.subscriptions-url", field: &s.Calculator.SubscriptionsURL, usage: "`URL` of the subscriptions, for the outcomes of retries"},
+
+		{group: GroupCommand, key: "ordering.command-addr", field: &s.Ordering.CommandAddr, usage: "`host:port` of ordering's command service"},
+		{group: GroupQuery, key: "ordering.query-addr", field: &s.Ordering.QueryAddr, usage: "`host:port` of ordering's query service"},
+		{group: GroupCommand, key: "ordering.wait", field: &s.Ordering.Wait, usage: "how long DELETE waits for the decision, unless the client says"},
+		{group: GroupQuery, key: "ordering.affordable-from", field: &s.Ordering.AffordableFrom, usage: "lowest price in pounds that is affordable; another one is a rebuild of the query service's state"},
+		{group: GroupQuery, key: "ordering.affordable-to", field: &s.Ordering.AffordableTo, usage: "highest price in pounds that is affordable; another one is a rebuild as well"},
+		{group: GroupPage, key: "ordering.page-addr", field: &s.Ordering.PageAddr, usage: "`host:port` of ordering's page and the start page"},
+		{group: GroupServices, key: "ordering.command-url", field: &s.Ordering.CommandURL, usage: "`URL` of the command service, for a page apart from it"},
+		{group: GroupServices, key: "ordering.query-url", field: &s.Ordering.QueryURL, usage: "`URL` of the query service, for a page apart from it"},
 
 		{group: GroupAuth, key: "auth.key-file", field: &s.Auth.KeyFile, usage: "`file` of the key that bearer tokens are checked with: PEM, JWKS or a secret; turns authorization on"},
 		{group: GroupAuth, key: "auth.issuer", field: &s.Auth.Issuer, usage: "`name` of who must have issued the tokens"},

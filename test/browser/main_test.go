@@ -111,6 +111,8 @@ var binary = sync.OnceValues(func() (string, error) {
 type server struct {
 	t          *testing.T
 	calculator string // URL
+	page       string // URL of the start page and ordering's
+	query      string // URL of ordering's query service
 	admin      string // URL
 	args       []string
 	logs       *os.File
@@ -137,10 +139,11 @@ func up(t *testing.T, flags ...string) *server {
 		t.Fatal(err)
 	}
 	s := &server{t: t}
-	calculator, admin := freeAddr(t), freeAddr(t)
-	s.calculator, s.admin = "http://"+calculator, "http://"+admin
+	calculator, page, command, query, admin := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
+	s.calculator, s.page, s.query, s.admin = "http://"+calculator, "http://"+page, "http://"+query, "http://"+admin
 	s.args = append([]string{
 		"up", "--data", filepath.Join(dir, "data"), "--calculator-addr", calculator, "--admin-addr", admin, "--broker-addr", "127.0.0.1:0",
+		"--ordering-page-addr", page, "--ordering-command-addr", command, "--ordering-query-addr", query,
 	}, flags...)
 	if s.logs, err = os.Create(filepath.Join(dir, "log")); err != nil {
 		t.Fatal(err)

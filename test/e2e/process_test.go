@@ -95,6 +95,9 @@ func launch(t *testing.T, part, name string, flags ...string) *process {
 	if part != "calculator processor" {
 		args = append(args, "--calculator-addr", app)
 	}
+	if part == "up" {
+		args = append(args, "--ordering-command-addr", freeAddr(t), "--ordering-query-addr", freeAddr(t), "--ordering-page-addr", freeAddr(t))
+	}
 	p := &process{
 		t: t, name: name, args: append(args, flags...), url: "http://" + app, admin: "http://" + admin, dir: t.TempDir(),
 	}

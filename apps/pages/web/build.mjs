@@ -8,7 +8,7 @@ import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const out = process.argv[2] ?? join(here, "..", "dist");
-const pages = ["start", "calculator"];
+const pages = ["start", "calculator", "ordering"];
 
 // sources are what the output depends on; the Go test that finds stale output reads them in the same order.
 async function sources(dir) {

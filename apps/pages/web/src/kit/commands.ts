@@ -34,6 +34,9 @@ export interface Request {
 /** Most commands that are kept for show. */
 const kept = 50;
 
+/** Most outcomes that are waited for at once: a browser has six connections to an origin, and streams need theirs. */
+const waiting = 2;
+
 /** Commands sends commands and follows what becomes of them. */
 export class Commands {
   /** list has the latest first. */
@@ -51,10 +54,27 @@ export class Commands {
     this.list.update((list) => [sent, ...list].slice(0, kept));
     const began = performance.now();
     let now = await this.deliver(request, sent);
-    if (now.state === "pending") now = await this.outcome(now);
+    if (now.state === "pending") {
+      await this.enter();
+      now = await this.outcome(now).finally(() => this.leave());
+    }
     now = this.change(now, { took: performance.now() - began });
     this.settled(now);
     return now;
+  }
+
+  private inside = 0;
+  private readonly queue: (() => void)[] = [];
+
+  private async enter(): Promise<void> {
+    if (this.inside >= waiting) await new Promise<void>((resolve) => this.queue.push(resolve));
+    else this.inside++;
+  }
+
+  private leave(): void {
+    const next = this.queue.shift();
+    if (next) next();
+    else this.inside--;
   }
 
   private change(sent: Sent, to: Partial<Sent>): Sent {

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidemill/tidemill/apps/calculator"
+	"github.com/tidemill/tidemill/apps/ordering"
+	"github.com/tidemill/tidemill/apps/pages"
+	"github.com/tidemill/tidemill/internal/settings"
+)
+
+func newOrdering() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "ordering", Short: "Run one part of online ordering in a process of its own", Args: noArguments,
+		Long: `Runs one part of online ordering. The two services are joined by the log alone, each with its own private state: either may be
+down while the other works. The page server forwards a browser's requests to them.
+
+  command  takes orders, decides, and tells what became of commands   POST /orders, DELETE /orders/{id}, GET /commands/{id}
+  query    shows customers' orders in buckets, live                   GET /customers/{id}/orders, GET /orders
+  page     ordering's page and the start page                         GET /, GET /ordering, and what the services answer`,
+		Example: `  tidemill ordering command --brokers kafka:9092 --data /var/lib/tidemill
+  tidemill ordering query   --brokers kafka:9092 --data /var/lib/tidemill
+  tidemill ordering page    --ordering-command-url http://command:9001 --ordering-query-url http://query:9002`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	common := []settings.Group{
+		settings.GroupProcessor, settings.GroupAuth, settings.GroupData, settings.GroupKafka, settings.GroupTopics, settings.GroupAdmin, settings.GroupLog,
+	}
+	cmd.AddCommand(
+		newOrderingService("command", "Take orders, decide, and tell what became of commands", ":9011", (*process).orderingCommand,
+			append([]settings.Group{settings.GroupCommand}, common...)),
+		newOrderingService("query", "Show customers' orders in buckets, live", ":9012", (*process).orderingQuery,
+			append([]settings.Group{settings.GroupQuery}, common...)),
+		newOrderingPage(),
+	)
+	return cmd
+}
+
+// newOrderingService returns the command that runs one service; add makes its site.
+func newOrderingService(name, short, admin string, add func(*process) (*site, error), groups []settings.Group) *cobra.Command {
+	defaults := settings.Default()
+	defaults.Admin.Addr = admin
+	cmd := &cobra.Command{
+		Use: name, Short: short, Args: noArguments,
+		Long:    short + ".\n\nIt waits for brokers that do not answer yet, makes the topics it misses (unless --topics-create=false), and is ready\nwhen /readyz says so. SIGINT and SIGTERM end it within 5 seconds.",
+		Example: "  tidemill ordering " + name + " --brokers kafka1:9092,kafka2:9092 --data /var/lib/tidemill",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := load(cmd, defaults)
+			if err != nil {
+				return err
+			}
+			return runService(cmd, s, add)
+		},
+	}
+	return withFlags(cmd, defaults, groups...)
+}
+
+// orderingCommand adds the site of the command service.
+func (p *process) orderingCommand() (*site, error) {
+	return p.orderingService("ordering's command service", p.settings.Ordering.CommandAddr, "ordering-command-addr", ordering.CommandService)
+}
+
+// orderingQuery adds the site of the query service.
+func (p *process) orderingQuery() (*site, error) {
+	return p.orderingService("ordering's query service", p.settings.Ordering.QueryAddr, "ordering-query-addr", ordering.QueryService)
+}
+
+func (p *process) orderingService(name, addr, flag string, make func(ordering.Config) ([]ordering.Component, error)) (*site, error) {
+	config, err := p.orderingConfig()
+	if err != nil {
+		return nil, err
+	}
+	components, err := make(config)
+	if err != nil {
+		return nil, err
+	}
+	s := p.site(name, addr, flag)
+	for _, component := range components {
+		p.add(s, calculator.Component(component))
+	}
+	return s, nil
+}
+
+func newOrderingPage() *cobra.Command {
+	defaults := settings.Default()
+	defaults.Admin.Addr = ":9010"
+	cmd := &cobra.Command{
+		Use: "page", Short: "Serve ordering's page and the start page", Args: noArguments,
+		Long: `Serves the pages, and forwards what they ask for to the two services, so that a browser has one origin. Either service may be
+away: the page says which, and what works all the same.`,
+		Example: "  tidemill ordering page --ordering-command-url http://command:9001 --ordering-query-url http://query:9002",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := load(cmd, defaults)
+			if err != nil {
+				return err
+			}
+			return runService(cmd, s, func(p *process) (*site, error) {
+				return p.orderingPage(s.Ordering.CommandURL, s.Ordering.QueryURL)
+			})
+		},
+	}
+	return withFlags(cmd, defaults, settings.GroupPage, settings.GroupServices, settings.GroupAdmin, settings.GroupLog)
+}
+
+// runService runs a process with the one site that add makes.
+func runService(cmd *cobra.Command, s settings.Settings, add func(p *process) (*site, error)) error {
+	logger := s.Log.Logger()
+	ctx, cancel := signals(cmd.Context(), logger)
+	defer cancel()
+	p := newProcess(s, logger)
+	if _, err := add(p); err != nil {
+		return errors.Join(err, p.discard())
+	}
+	return p.run(ctx, nil, func() {
+		var attributes []any
+		for _, server := range p.servers() {
+			attributes = append(attributes, server.name, server.url())
+		}
+		logger.Info("started", attributes...)
+	})
+}
+
+// orderingConfig returns what ordering's services are made from.
+func (p *process) orderingConfig() (ordering.Config, error) {
+	s := p.settings
+	s.Kafka.Logger = slog.New(quiet{p.logger.Handler()}).With("component", "kafka client")
+	authorizer, err := s.Auth.Authorizer()
+	if err != nil {
+		return ordering.Config{}, err
+	}
+	thresholds, err := ordering.ParseThresholds(s.Ordering.AffordableFrom, s.Ordering.AffordableTo)
+	if err != nil {
+		return ordering.Config{}, err
+	}
+	return ordering.Config{
+		Thresholds: thresholds, Wait: s.Ordering.Wait,
+		Kafka: s.Kafka, Dir: s.Data, Processor: s.ProcessorConfig(), Authorizer: authorizer, LogCommands: s.Log.Commands, Logger: p.logger,
+		Metrics: p.metricsOf("ordering"),
+	}, nil
+}
+
+// orderingPage adds the site of ordering's page and the start page. others are systems beside ordering.
+func (p *process) orderingPage(commandURL, queryURL string, others ...pages.System) (*site, error) {
+	s := p.site("ordering's page", p.settings.Ordering.PageAddr, "ordering-page-addr")
+	served, err := pages.NewOrdering(pages.OrderingConfig{
+		CommandURL: commandURL, QueryURL: queryURL, Logger: p.logger.With("component", "page"),
+		Systems: append(others, orderingSystem(p.settings)),
+	})
+	s.pages = func(mux *http.ServeMux) error { return served.Mount(mux) }
+	return s, err
+}
+
+// orderingSystem is where other pages find ordering's.
+func orderingSystem(s settings.Settings) pages.System {
+	return pages.System{Name: "ordering", Addr: s.Ordering.PageAddr, Path: "/ordering"}
+}

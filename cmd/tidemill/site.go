@@ -1,0 +1,108 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tidemill/tidemill/apps/calculator"
+	"github.com/tidemill/tidemill/commands"
+)
+
+// site is one address of a process, and what is served there.
+type site struct {
+	name, addr, flag string // what it is for, where it listens, and the flag that changes that
+	components       []calculator.Component
+	pages            func(mux *http.ServeMux) error // adds pages; nil for none
+	health           *health                        // of its components alone
+	server           *httpServer                    // nil before listen, and where nothing is served
+}
+
+// site adds an address to the process. name says what it is for.
+func (p *process) site(name, addr, flag string) *site {
+	s := &site{name: name, addr: addr, flag: flag, health: &health{}}
+	p.sites = append(p.sites, s)
+	return s
+}
+
+// add takes in components of a site. The components of a process are stopped in the order in which they came.
+func (p *process) add(s *site, components ...calculator.Component) {
+	for _, component := range components {
+		p.components = append(p.components, running{Component: component, done: make(chan struct{})})
+		name := component.Name()
+		if len(p.sites) > 1 {
+			name = s.name + ": " + name
+		}
+		p.health.parts = append(p.health.parts, readyFunc{name, component.Ready})
+		s.health.parts = append(s.health.parts, readyFunc{component.Name(), component.Ready})
+	}
+	s.components = append(s.components, components...)
+}
+
+// serves reports whether there is anything but processors.
+func (s *site) serves() bool {
+	for _, component := range s.components {
+		if !isProcessor(component) {
+			return true
+		}
+	}
+	return s.pages != nil
+}
+
+// listen takes the site's address, if anything is served there.
+func (s *site) listen(p *process, metrics *httpMetrics) (err error) {
+	if !s.serves() {
+		return nil
+	}
+	mux := http.NewServeMux()
+	s.health.mount(mux)
+	for _, component := range s.components {
+		component.Mount(mux)
+	}
+	if s.pages != nil {
+		err = s.pages(mux)
+	}
+	handler := commands.Problems(mux)
+	if len(s.components) > 0 {
+		handler = p.watch.guard(handler)
+	}
+	if err == nil {
+		s.server, err = newHTTPServer(s.name, s.addr, s.flag, hardened(sameOrigin(handler), metrics, p.logger), p.logger)
+	}
+	return err
+}
+
+// servers returns all servers that listen.
+func (p *process) servers() []*httpServer {
+	var all []*httpServer
+	for _, s := range p.sites {
+		if s.server != nil {
+			all = append(all, s.server)
+		}
+	}
+	if p.admin != nil {
+		all = append(all, p.admin)
+	}
+	return all
+}
+
+// isProcessor reports whether a component serves nothing and is drained first.
+func isProcessor(component calculator.Component) bool {
+	return strings.HasSuffix(component.Name(), "processor")
+}
+
+// metricsOf returns where the metrics of one system go. Two systems in one process have the same ones.
+func (p *process) metricsOf(system string) prometheus.Registerer {
+	return prometheus.WrapRegistererWith(prometheus.Labels{"system": system}, p.registry)
+}
+
+// closeServers frees the addresses of a process that does not start.
+func (p *process) closeServers() error {
+	var errs []error
+	for _, server := range p.servers() {
+		errs = append(errs, server.listener.Close())
+	}
+	return errors.Join(errs...)
+}
