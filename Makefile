@@ -31,8 +31,12 @@ SEEDS ?= 10000
 # Of the benchmark: main, quick or large.
 BENCH ?= main
 
+# Of the fault campaign: how long it takes, and more of its flags ('-torture.seed=7 -torture.kind=kafka').
+TORTURE       ?= 5m
+TORTURE_FLAGS ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help build run pages test race lint fmt vulncheck fuzz sim mutants bench microbench clean
+.PHONY: help build run pages test race lint fmt vulncheck fuzz sim mutants torture bench microbench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +78,9 @@ sim: ## the fault simulator over SEEDS seeds from SEED on
 
 mutants: ## deliberate bugs that the simulator must find, each built and run
 	$(GO) test ./internal/sim -run '^TestMutants$$' -count=1 -timeout 6h -v -sim.mutants
+
+torture: ## real processes on both brokers, killed, stopped and cut off for TORTURE, and what came of it checked
+	$(GO) test ./test/torture -run '^TestTorture$$' -count=1 -timeout 12h -v -torture.for=$(TORTURE) $(TORTURE_FLAGS)
 
 bench: ## against Kafka Streams and goka on a real Kafka: the table, into bench/results (BENCH=quick, large; needs java and mvn)
 	@$(GO) build -o bin/bench ./bench

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidemill/tidemill/internal/kafkatest"
 	"github.com/tidemill/tidemill/processors"
+	"github.com/tidemill/tidemill/test/torture/faulty"
 )
 
 // TestBrokerOutages: the broker is killed, stopped, and made to stand still under load. Work resumes by itself, and each
@@ -64,5 +65,44 @@ func TestStopWhileTheBrokerIsAway(t *testing.T) {
 		}
 		b.Continue(t)
 		again(t, b.Broker, c, w, 100)
+	})
+}
+
+// TestStartsOverBadConnections: once there was a broker, no lost connection ends the start, also one that is closed before its
+// first answer, as by a load balancer whose broker is away.
+func TestStartsOverBadConnections(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
+		proxy, err := faulty.New(b.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer proxy.Close()
+		c := config(t, b)
+		c.Kafka.Brokers, c.Kafka.RequestTimeout = []string{proxy.Addr()}, 2*time.Second
+		p, err := processors.New(mustLedger(t, b.Name(t)), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxy.LoseReplies(faulty.InitProducerID, 3)
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			for deadline := time.Now().Add(10 * time.Second); proxy.Counts().RepliesLost == 0 && time.Now().Before(deadline); {
+				time.Sleep(time.Millisecond) // until there was a broker
+			}
+			for range 4 {
+				proxy.Refuse(true)
+				proxy.Cut()
+				time.Sleep(200 * time.Millisecond)
+				proxy.Refuse(false)
+				time.Sleep(100 * time.Millisecond)
+			}
+		}()
+		stop := run(t, p)
+		<-over
+		if proxy.Counts().RepliesLost == 0 {
+			t.Error("no reply was lost")
+		}
+		stop()
 	})
 }

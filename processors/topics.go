@@ -24,6 +24,26 @@ func (p *Processor) prepareTopics(ctx context.Context, state *stateDir) error {
 	if err := admin.Ping(ctx); err != nil {
 		return err
 	}
+	// There are brokers. If they go away now, they are waited for, as they are later.
+	for {
+		err := p.makeTopics(ctx, admin, state)
+		if err == nil || !errors.Is(err, log.ErrUnreachable) {
+			return err
+		}
+		p.config.Logger.Warn("no broker answers while topics are prepared; trying again", "error", err)
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(startDelay):
+		}
+	}
+}
+
+// startDelay is between two attempts to start while no broker answers.
+const startDelay = 500 * time.Millisecond
+
+// makeTopics is one attempt of prepareTopics.
+func (p *Processor) makeTopics(ctx context.Context, admin *log.Admin, state *stateDir) error {
 	g := p.topology.Graph()
 	external, err := p.externalTopics(ctx, admin, g)
 	if err != nil {

@@ -2,11 +2,14 @@ package calculator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/tidemill/tidemill/kafka"
 	"github.com/tidemill/tidemill/processors"
 )
 
@@ -49,8 +52,22 @@ func (p *processor) Run(ctx context.Context) error {
 	if p.config.LogCommands {
 		wait.Go(func() { processorTrail(p.config, logger, p.assigned).run(ctx, p.inner.Ready()) })
 	}
-	return p.inner.Run(ctx)
+	for {
+		err := p.inner.Run(ctx)
+		if err == nil || ctx.Err() != nil || !errors.Is(err, kafka.ErrUnreachable) {
+			return err
+		}
+		logger.Warn("no broker answers any more; starting again", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(restartDelay):
+		}
+	}
 }
+
+// restartDelay is between two starts of the processor where the brokers went away between the first look at them and the second.
+const restartDelay = time.Second
 
 // assigned tells whether this instance processes a partition.
 func (p *processor) assigned(partition int32) bool {

@@ -119,8 +119,21 @@ func (p *Processor) Run(ctx context.Context) (err error) {
 }
 
 func (p *Processor) run(ctx context.Context) error {
-	if err := p.prepare(ctx); err != nil {
-		return err
+	for {
+		err := p.prepare(ctx)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil || !errors.Is(err, log.ErrUnreachable) {
+			return err
+		}
+		p.logger.Warn("no broker answers at the start; trying again", "error", err)
+		p.release()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(startDelay):
+		}
 	}
 	dialer := newConnections(p.config.Log.WithDefaults().DialTimeout)
 	processor, err := p.goka(dialer)
@@ -133,6 +146,17 @@ func (p *Processor) run(ctx context.Context) error {
 	defer close(ended)
 	cutting.Go(func() { cutLate(ctx, ended, dialer) })
 	return processor.Run(ctx)
+}
+
+// startDelay is between two attempts to start while no broker answers.
+const startDelay = 500 * time.Millisecond
+
+// release closes the clients that an attempt to start has made.
+func (p *Processor) release() {
+	for _, closer := range p.closers {
+		closer()
+	}
+	p.closers, p.producers = nil, nil
 }
 
 // cutLate cuts the group's connections when stopping takes longer than the last commit may.
@@ -246,9 +270,7 @@ func (p *Processor) process(_ goka.Context, message any) {
 
 // shutDown closes what Run has opened.
 func (p *Processor) shutDown() error {
-	for _, closer := range p.closers {
-		closer()
-	}
+	p.release()
 	return p.engines.close()
 }
 

@@ -42,6 +42,7 @@ var edges = []edge{
 	{"apps", []string{"codecs", "topology", "kafka", "processors", "views", "commands", "gateways"}},
 	{"examples", []string{"codecs", "topology", "kafka", "processors", "views", "commands", "gateways"}},
 	{"cmd", []string{"codecs", "topology", "kafka", "processors", "views", "commands", "gateways", "apps", "internal"}},
+	{"test", []string{"codecs", "topology", "kafka", "processors", "views", "commands", "gateways", "apps", "internal", "test"}},
 	{"bench", []string{"codecs", "topology", "kafka", "processors", "views", "commands", "gateways", "apps", "internal"}},
 }
 
@@ -54,7 +55,7 @@ var only = map[string][]string{
 
 // testSupport are packages for tests whose names do not end in "test". The benchmark is one: it starts brokers as tests do, and
 // nothing that is shipped imports it.
-var testSupport = []string{"bench", "commands/internal/fakelog", "internal/house"}
+var testSupport = []string{"bench", "commands/internal/fakelog", "internal/house", "test/torture/history", "test/torture/faulty"}
 
 func supports(dir string) bool {
 	return strings.HasSuffix(path.Base(dir), "test") || slices.Contains(testSupport, dir)

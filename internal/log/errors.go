@@ -101,9 +101,10 @@ func classify(err error) error {
 			}
 		}
 	}
-	if _, ok := errors.AsType[*kgo.ErrFirstReadEOF](err); ok && !kgo.IsRetryableBrokerErr(err) {
-		// A broker that wants TLS or SASL hangs up on who comes without.
-		return ErrUnauthorized
+	if _, ok := errors.AsType[*kgo.ErrFirstReadEOF](err); ok {
+		// A broker that wants TLS or SASL hangs up on who comes without, but so does one that is about to stop, and a load
+		// balancer in front of one that is away. The text names TLS; ending for good would be wrong for the others.
+		return ErrUnreachable
 	}
 	text := err.Error()
 	if strings.Contains(text, "broker is too old") || strings.Contains(text, "request key is unknown") {
