@@ -37,6 +37,11 @@ type Config struct {
 	Processor processors.Config
 	// Thresholds part the buckets of the query service; zero means DefaultThresholds.
 	Thresholds Thresholds
+	// URL is where other instances of the query service reach this one, such as "http://10.0.0.7:9002"; set, the instances
+	// share the customers out, and any of them answers about all. Empty means that each instance has a full copy.
+	URL string
+	// Standbys is how many further instances keep a copy of what is shared out, to take over without a restore.
+	Standbys int
 	// Wait is how long DELETE /orders/{id} waits for the decision where the client does not say; 0 means 2 s.
 	Wait time.Duration
 	// Authorizer tells who asks; its principal's ID is the customer. Nil turns authorization off.

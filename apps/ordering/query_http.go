@@ -69,15 +69,28 @@ type asked struct {
 	cursor   string
 }
 
-// authorized lets a principal ask about itself alone, and waits for the request's token. customer says who is asked about.
+// authorized lets a principal ask about itself alone, has the instance answer that holds the customer's orders, and waits
+// there for the request's token. customer says who is asked about.
 func (q *queried) authorized(serve func(http.ResponseWriter, *http.Request, asked), customer func(*http.Request) string) http.Handler {
+	var held http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if views.AwaitToken(w, r, q.await) {
+			// It has been parsed before.
+			query, _ := url.ParseQuery(r.URL.RawQuery)
+			serve(w, r, asked{customer: customer(r), query: query})
+		}
+	})
+	if q.sharing != nil {
+		held = q.sharing.Routed(func(r *http.Request) (int32, error) {
+			return q.totals.PartitionOf(bucketKey{Partition: customer(r)})
+		}, held)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		principal, ok := auth.Check(w, r, q.config.Authorizer, ScopeRead)
 		if !ok {
 			return
 		}
 		who := customer(r)
-		query, err := url.ParseQuery(r.URL.RawQuery)
+		_, err := url.ParseQuery(r.URL.RawQuery)
 		switch {
 		case err != nil:
 			views.Malformed(w, "the query cannot be read: "+err.Error())
@@ -85,8 +98,8 @@ func (q *queried) authorized(serve func(http.ResponseWriter, *http.Request, aske
 			views.Malformed(w, "say which customer: an id is 1 to 128 characters, without control characters and without space at its ends")
 		case principal.ID != "" && principal.ID != who:
 			views.Problem(w, http.StatusForbidden, "orders can be looked at by the customer alone")
-		case views.AwaitToken(w, r, q.await):
-			serve(w, r, asked{customer: who, query: query})
+		default:
+			held.ServeHTTP(w, r)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/tidemill/tidemill/topology"
 	"github.com/tidemill/tidemill/views"
@@ -21,6 +22,7 @@ type queried struct {
 	items   *views.View[itemKey, int64]
 	totals  *views.View[bucketKey, Totals]
 	all     []part
+	sharing *views.Sharing // nil: this instance has a full copy
 }
 
 // part is what is asked of every view, whatever is in it.
@@ -34,13 +36,18 @@ type part interface {
 func newQueried(config Config, built *topology.Topology, tables queryTables) (*queried, error) {
 	q := &queried{config: config, built: built}
 	var err, failed error
-	q.byTime, err = newView(config, tables.byTime)
+	if config.URL != "" {
+		if q.sharing, err = newSharing(config); err != nil {
+			return nil, err
+		}
+	}
+	q.byTime, err = newView(config, q.sharing, tables.byTime)
 	failed = errors.Join(failed, err)
-	q.byPrice, err = newView(config, tables.byPrice)
+	q.byPrice, err = newView(config, q.sharing, tables.byPrice)
 	failed = errors.Join(failed, err)
-	q.items, err = newView(config, tables.items)
+	q.items, err = newView(config, q.sharing, tables.items)
 	failed = errors.Join(failed, err)
-	q.totals, err = newView(config, tables.totals)
+	q.totals, err = newView(config, q.sharing, tables.totals)
 	if failed = errors.Join(failed, err); failed != nil {
 		return nil, failed
 	}
@@ -48,7 +55,16 @@ func newQueried(config Config, built *topology.Topology, tables queryTables) (*q
 	return q, nil
 }
 
-func newView[K, V any](config Config, from topology.Table[K, V]) (*views.View[K, V], error) {
+// newSharing has all views hold the same partitions: those of the customers that this instance answers for. Instances with
+// other thresholds are other groups.
+func newSharing(config Config) (*views.Sharing, error) {
+	return views.NewSharing(views.SharingConfig{
+		Group: config.Thresholds.Application() + "-views", URL: config.URL, Instance: config.Processor.InstanceID, Standbys: config.Standbys,
+		Log: config.Kafka, Logger: config.named("view"), Metrics: config.Metrics,
+	})
+}
+
+func newView[K, V any](config Config, sharing *views.Sharing, from topology.Table[K, V]) (*views.View[K, V], error) {
 	table, ok := from.Describe()
 	if !ok {
 		return nil, errors.New("a table of the query side has no store")
@@ -56,7 +72,7 @@ func newView[K, V any](config Config, from topology.Table[K, V]) (*views.View[K,
 	name := config.Thresholds.Application() + "-" + table.Store
 	return views.New(views.Config[K, V]{
 		Name: name, Changelog: table.Changelog, KeyCodec: table.Key, ValueCodec: table.Value,
-		Dir: filepath.Join(config.Dir, "views", name), Log: config.Kafka,
+		Dir: filepath.Join(config.Dir, "views", name), Log: config.Kafka, Sharing: sharing,
 		Logger: config.named("view"), Metrics: config.Metrics,
 	})
 }
@@ -110,14 +126,30 @@ func (q *queried) await(ctx context.Context, token views.Token) error {
 
 // Mount implements Component.
 func (q *queried) Mount(mux *http.ServeMux) {
+	if q.sharing != nil {
+		mux.Handle(q.sharing.Path(), q.sharing)
+	}
 	mux.Handle("GET /orders", q.authorized(q.serveItems, func(r *http.Request) string { return r.URL.Query().Get("customerId") }))
 	ofPath := func(r *http.Request) string { return r.PathValue("id") }
 	mux.Handle("GET /customers/{id}/orders", q.authorized(q.serveBuckets, ofPath))
 	mux.Handle("GET /customers/{id}/orders/{bucket}", q.authorized(q.serveBucket, ofPath))
 }
 
+// drainTimeout bounds how long a stop waits for others to take over what is shared out: they need no longer where they
+// have copies.
+const drainTimeout = time.Second
+
 // Stopping implements Component.
-func (*queried) Stopping() {}
+func (q *queried) Stopping() {
+	if q.sharing == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := q.sharing.Drain(ctx); err != nil {
+		q.config.named("view").Info("the partitions move once this instance has stopped", "error", err)
+	}
+}
 
 // Close implements Component.
 func (*queried) Close() error { return nil }

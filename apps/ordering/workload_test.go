@@ -1,0 +1,233 @@
+package ordering_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json/v2"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tidemill/tidemill/apps/ordering"
+	"github.com/tidemill/tidemill/apps/ordering/orderingtest"
+	"github.com/tidemill/tidemill/commands"
+	"github.com/tidemill/tidemill/internal/kafkatest"
+	"github.com/tidemill/tidemill/kafka"
+	"github.com/tidemill/tidemill/processors"
+)
+
+var (
+	workload  = flag.Int("workload", 3000, "commands of the random workload; the issue's is 50000")
+	customers = flag.Int("customers", 40, "of the random workload; the issue's are 200")
+)
+
+// childVariable holds, in the environment of a child of the tests, the query instance that it is to be.
+const childVariable = "TIDEMILL_TEST_ORDERING_CHILD"
+
+// instanceConfig is what a query instance in a process of its own needs.
+type instanceConfig struct {
+	Brokers []string
+	Address string
+	Dir     string
+}
+
+// child is a query instance until it is killed or its input ends.
+func child(text string) int {
+	var c instanceConfig
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	if err := runChild(c); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func runChild(c instanceConfig) error {
+	components, err := ordering.QueryService(ordering.Config{
+		Kafka: kafka.Config{Brokers: c.Brokers}, Dir: c.Dir, URL: "http://" + c.Address, Standbys: 1,
+		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Processor: processors.Config{CreateTopics: true, Partitions: 3, Replication: 1},
+	})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		for _, component := range components {
+			if err := component.Ready(); err != nil {
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+		}
+	})
+	for _, component := range components {
+		component.Mount(mux)
+	}
+	listener, err := net.Listen("tcp", c.Address)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: commands.Problems(mux), ReadHeaderTimeout: patience}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wait sync.WaitGroup
+	errs := make([]error, len(components))
+	for i, component := range components {
+		wait.Go(func() {
+			errs[i] = component.Run(ctx)
+			if errs[i] != nil {
+				fmt.Fprintln(os.Stderr, component.Name(), errs[i])
+				os.Exit(1)
+			}
+		})
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent ends or wants this one to
+	for _, component := range components {
+		component.Stopping()
+	}
+	cancel()
+	wait.Wait()
+	err = server.Close()
+	<-served
+	return errors.Join(append(errs, err)...)
+}
+
+// instance is a query instance in a child process.
+type instance struct {
+	*service
+	config instanceConfig
+	cmd    *exec.Cmd
+	input  io.Closer
+}
+
+func newInstance(t *testing.T, broker kafkatest.Broker) *instance {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	i := &instance{
+		service: &service{t: t, url: "http://" + address},
+		config:  instanceConfig{Brokers: broker.Brokers(), Address: address, Dir: filepath.Join(t.TempDir(), "data")},
+	}
+	i.start()
+	t.Cleanup(func() { i.end(false) })
+	return i
+}
+
+func (i *instance) start() {
+	i.t.Helper()
+	text, err := json.Marshal(i.config)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	i.cmd = exec.Command(os.Args[0])
+	i.cmd.Env = append(os.Environ(), childVariable+"="+string(text))
+	errors, err := i.cmd.StderrPipe()
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	if i.input, err = i.cmd.StdinPipe(); err != nil {
+		i.t.Fatal(err)
+	}
+	if err := i.cmd.Start(); err != nil {
+		i.t.Fatal(err)
+	}
+	told := filepath.Join(filepath.Dir(i.config.Dir), "log")
+	log, err := os.OpenFile(told, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	go func() { // ends with the process, whose pipe it reads
+		defer log.Close()
+		for lines := bufio.NewScanner(errors); lines.Scan(); {
+			fmt.Fprintln(log, lines.Text())
+		}
+	}()
+}
+
+// end ends the process, at once or in order.
+func (i *instance) end(kill bool) {
+	if i.cmd == nil {
+		return
+	}
+	if kill {
+		_ = i.cmd.Process.Kill() // it may have ended by itself
+	}
+	_ = i.input.Close()
+	timer := time.AfterFunc(patience, func() { _ = i.cmd.Process.Kill() })
+	defer timer.Stop()
+	if err := i.cmd.Wait(); err != nil && !kill {
+		log, _ := os.ReadFile(filepath.Join(filepath.Dir(i.config.Dir), "log"))
+		i.t.Errorf("a query instance ended with %v:\n%s", err, log[max(0, len(log)-4000):])
+	}
+	i.cmd = nil
+}
+
+// awaitReady waits until the instance says that it is ready.
+func (i *instance) awaitReady() {
+	i.t.Helper()
+	eventually(i.t, "the query instance is ready", func() error {
+		response, err := http.Get(i.url + "/readyz")
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err == nil && response.StatusCode != http.StatusOK {
+			err = errors.New(string(text))
+		}
+		return err
+	})
+}
+
+// Orders and cancellations of many customers over three query instances that share the customers out, one of which is
+// killed and started again: in the end every instance shows of every customer what a sequential model has.
+func TestRandomWorkload(t *testing.T) {
+	kafkatest.EachOwn(t, kafkatest.Options{}, func(t *testing.T, broker *kafkatest.Process) {
+		startService(t, ordering.CommandService, config(t, broker.Broker))
+		instances := []*instance{newInstance(t, broker.Broker), newInstance(t, broker.Broker), newInstance(t, broker.Broker)}
+		for _, i := range instances {
+			i.awaitReady()
+		}
+		var model orderingtest.Model
+		random := orderingtest.NewRandom(*seed, *customers, start)
+		const batches = 20
+		for batch := range batches {
+			load(t, broker.Broker, &model, random, *workload/batches)
+			switch batch {
+			case batches / 3:
+				instances[1].end(true)
+			case batches * 2 / 3:
+				instances[1].start()
+			}
+		}
+		began := time.Now()
+		instances[1].awaitReady()
+		for customer := range *customers {
+			own := instances[customer%len(instances)] // whoever holds the customer
+			eventually(t, "instance "+strconv.Itoa(customer%len(instances))+" agrees with the model (-seed "+strconv.FormatUint(*seed, 10)+")", func() error {
+				return compare(own.service, &model, orderingtest.Customer(customer))
+			})
+		}
+		t.Logf("%d commands, %d orders: compared row by row %s after the last was written", *workload, len(model.Orders()), time.Since(began).Round(time.Millisecond))
+	})
+}
