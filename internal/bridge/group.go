@@ -13,6 +13,7 @@ import (
 	"github.com/tidemill/tidemill/internal/graph"
 	"github.com/tidemill/tidemill/internal/log"
 	"github.com/tidemill/tidemill/internal/store"
+	"github.com/tidemill/tidemill/internal/task"
 )
 
 // group wraps the consumer group that goka consumes. It stays inside Consume from one session to the next, because goka
@@ -180,7 +181,7 @@ func (c *batchedClaim) run(ctx context.Context, registry *batches) {
 		case <-ctx.Done():
 			return
 		}
-		b := &batch{partition: first.Partition}
+		b := &batch{partition: first.Partition, records: make([]task.Record, 0, min(batchRecords, 1+len(in)))}
 		b.records = appendRecord(b.records, first)
 		more := true
 		for more && len(b.records) < batchRecords {

@@ -49,7 +49,7 @@ func saramaConfig(config log.Config, instanceID string, timeouts Timeouts, diale
 	c.Consumer.Retry.Backoff = 100 * time.Millisecond
 	c.Consumer.MaxWaitTime = 250 * time.Millisecond
 	c.Consumer.MaxProcessingTime = 200 * time.Millisecond
-	c.Consumer.Fetch.Default = 1 << 20
+	c.Consumer.Fetch.Default = 256 << 10 // of each partition, compressed: what is decoded of it waits in memory
 	c.ChannelBufferSize = 256
 
 	c.Metadata.Retry.Max = 5

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tidemill/tidemill/internal/graph"
 	"github.com/tidemill/tidemill/internal/meta"
 )
 
@@ -77,16 +76,19 @@ func (s *Session) send(producer Producer, tx *transaction) {
 		for i := range layer.Outputs {
 			producer.Send(&layer.Outputs[i], nil)
 		}
+		done := map[string]func(int64){}
 		for i := range layer.Changelog {
 			output := &layer.Changelog[i]
-			producer.Send(output, part.acknowledged(output))
+			if done[output.Store] == nil {
+				done[output.Store] = part.acknowledged(output.Store)
+			}
+			producer.Send(output, done[output.Store])
 		}
 	}
 }
 
-// acknowledged returns the function that notes how far the output's changelog was written.
-func (s *sealed) acknowledged(output *graph.Output) func(int64) {
-	name := output.Store
+// acknowledged returns the function that notes how far a store's changelog was written.
+func (s *sealed) acknowledged(name string) func(int64) {
 	return func(offset int64) {
 		if have, ok := s.written[name]; !ok || offset > have {
 			s.written[name] = offset

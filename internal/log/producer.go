@@ -80,8 +80,9 @@ type txn struct {
 	first    sync.Once       // of the records
 	ctx      context.Context // ends waiting records; made with the first one
 	cancel   context.CancelFunc
-	produced atomic.Bool // after ctx was made
-	offsets  atomic.Bool // CommitOffsets was sent
+	produced atomic.Bool              // after ctx was made
+	offsets  atomic.Bool              // CommitOffsets was sent
+	done     func(*kgo.Record, error) // promise, made a function once
 
 	mu  sync.Mutex
 	err error // the first error, guarded by mu
@@ -232,6 +233,7 @@ func (p *TxnProducer) Begin() error {
 		return explain(doing, err)
 	}
 	p.txn = &txn{timeout: p.timeout}
+	p.txn.done = p.txn.promise
 	return nil
 }
 
@@ -263,7 +265,7 @@ func (p *TxnProducer) produce(r *kgo.Record) error {
 		return ErrNotInTransaction
 	}
 	t.first.Do(t.begin)
-	p.cl.Produce(t.ctx, r, t.promise)
+	p.cl.Produce(t.ctx, r, t.done)
 	return nil
 }
 

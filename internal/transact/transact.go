@@ -31,6 +31,7 @@ type Client interface {
 type Producer struct {
 	client  Client
 	pending Pending
+	records records
 }
 
 // New returns a producer on a client that was initialised.
@@ -71,7 +72,7 @@ func (t *Producer) Begin(context.Context) error { return Translate(t.client.Begi
 
 // Send implements commit.Producer. What goes wrong with a record is told by Commit.
 func (t *Producer) Send(output *graph.Output, done func(int64)) {
-	record := NewRecord(output)
+	record := t.records.of(output)
 	t.pending.Add(record, done)
 	switch {
 	case output.Partition != graph.PartitionByKey:
@@ -93,6 +94,7 @@ func (t *Producer) Commit(ctx context.Context, member commit.Member, offsets []c
 	}
 	if err != nil {
 		t.pending.Forget()
+		t.records.abandon()
 		_, endErr := t.client.End(ctx, false)
 		return commit.Aborted, Translate(errors.Join(err, endErr))
 	}
@@ -100,30 +102,73 @@ func (t *Producer) Commit(ctx context.Context, member commit.Member, offsets []c
 	outcome, err := t.client.End(ctx, true)
 	switch outcome {
 	case log.Committed:
+		t.records.reuse()
 		return commit.Committed, nil
 	case log.Aborted:
+		t.records.abandon()
 		return commit.Aborted, Translate(err)
 	}
+	t.records.abandon()
 	return commit.Unknown, Translate(err)
 }
 
 // Recover implements commit.Producer.
 func (t *Producer) Recover(ctx context.Context) error {
 	t.pending.Forget()
+	t.records.abandon()
 	return Translate(t.client.Reinit(ctx))
 }
 
 // NewRecord returns the client's record of an output.
 func NewRecord(output *graph.Output) *kgo.Record {
-	record := &kgo.Record{Topic: output.Topic, Key: output.Key, Value: output.Value, Timestamp: time.UnixMilli(output.Timestamp)}
-	if n := len(output.Headers); n > 0 {
-		record.Headers = make([]kgo.RecordHeader, n)
-		for i, header := range output.Headers {
-			record.Headers[i] = kgo.RecordHeader{Key: header.Key, Value: header.Value}
-		}
-	}
+	record := new(kgo.Record)
+	fill(record, output)
 	return record
 }
+
+func fill(record *kgo.Record, output *graph.Output) {
+	headers := record.Headers[:0]
+	for _, header := range output.Headers {
+		headers = append(headers, kgo.RecordHeader{Key: header.Key, Value: header.Value})
+	}
+	*record = kgo.Record{
+		Topic: output.Topic, Key: output.Key, Value: output.Value, Headers: headers, Timestamp: time.UnixMilli(output.Timestamp),
+	}
+}
+
+// records are those of a transaction. Once it is committed, each has been acknowledged and nobody refers to it any more: their
+// memory, headers included, serves the next one.
+type records struct {
+	chunks [][]kgo.Record
+	used   int
+}
+
+// The records of a chunk, and how many chunks are kept.
+const (
+	recordChunk = 256
+	maxChunks   = 64
+)
+
+// of returns the client's record of an output.
+func (r *records) of(output *graph.Output) *kgo.Record {
+	chunk, at := r.used/recordChunk, r.used%recordChunk
+	if chunk == len(r.chunks) {
+		if chunk == maxChunks {
+			return NewRecord(output)
+		}
+		r.chunks = append(r.chunks, make([]kgo.Record, recordChunk))
+	}
+	r.used++
+	record := &r.chunks[chunk][at]
+	fill(record, output)
+	return record
+}
+
+// reuse says that the transaction is committed.
+func (r *records) reuse() { r.used = 0 }
+
+// abandon leaves the records to whoever may still refer to them: the client of a transaction that failed.
+func (r *records) abandon() { *r = records{} }
 
 // LogMember returns the member as the log knows it (rule 4).
 func LogMember(m commit.Member) log.Member {
