@@ -68,7 +68,7 @@ func (r *reader) behind(ctx context.Context, ends map[int32]int64) (string, erro
 
 // ends returns how far a topic's partitions are readable; isolation 0 counts what is not committed too.
 func (r *reader) ends(ctx context.Context, topic string, isolation int8) (map[int32]int64, error) {
-	list, listed := r.admin.ListEndOffsets, kadm.ListedOffsets{}
+	list := r.admin.ListEndOffsets
 	if isolation == 1 {
 		list = r.admin.ListCommittedOffsets
 	}
