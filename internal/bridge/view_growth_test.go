@@ -1,0 +1,91 @@
+package bridge
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/codecs"
+	"github.com/tidemill/tidemill/internal/store"
+)
+
+// TestCountedRowsCostTheSame: a view applies and counts a row of a partition part with 100,000 rows for at most 1.2 times the
+// processor time of one with 10, and has the count at hand.
+func TestCountedRowsCostTheSame(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it measures time")
+	}
+	const customers, perRound, rounds, most = 500, 500, 9, 100_000
+	rows := codecs.Rows(codecs.OrderedString(), codecs.OrderedInt64())
+	engine, err := store.OpenLevelDB(t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	kinds := []codecs.Prefixer{rows.Partition()}
+	view := &View{config: ViewConfig{Name: "rows", Topic: "rows-changelog"}, log: slog.New(slog.DiscardHandler)}
+	p := &viewPartition{view: view, batch: store.NewBatch(), counts: newViewCounts("rows", kinds), session: &viewSession{}}
+	offset := int64(0)
+	put := func(customer func(int) string) time.Duration {
+		batch := &viewBatch{}
+		for i := range perRound {
+			key, err := rows.Append(nil, codecs.Row[string, int64]{Partition: customer(i), Sort: offset})
+			if err != nil {
+				t.Fatal(err)
+			}
+			batch.records = append(batch.records, &kgo.Record{Key: key, Value: make([]byte, 60), Offset: offset})
+			offset++
+		}
+		batch.next = offset
+		runtime.GC()
+		before := cpuTime(t)
+		p.batch.Reset()
+		if _, err := p.gather(engine, batch); err != nil {
+			t.Fatal(err)
+		}
+		if err := engine.Apply(p.batch); err != nil {
+			t.Fatal(err)
+		}
+		return cpuTime(t) - before
+	}
+	many := func(int) string { return "many" }
+	few := func(i int) string { return fmt.Sprint("few-", i%customers) }
+	for range 10 {
+		put(few)
+	}
+	for range most / perRound {
+		put(many)
+	}
+	var ratios []float64
+	for range rounds {
+		one := put(few)
+		ratios = append(ratios, put(many).Seconds()/one.Seconds())
+	}
+	slices.Sort(ratios)
+	t.Logf("a row at 100,000 costs %.2f times one at 10", ratios[rounds/2])
+	if ratios[rounds/2] > 1.2 {
+		t.Errorf("a row at 100,000 costs %.2f times one at 10, want at most 1.2", ratios[rounds/2])
+	}
+	prefix, err := rows.Partition().Append([]byte{1}, "many")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if count, err := readCount(engine, countsStore("rows"), prefix); err != nil || count != most+rounds*perRound {
+		t.Errorf("the count is %d, %v, want %d", count, err, most+rounds*perRound)
+	}
+}
+
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
