@@ -1,6 +1,6 @@
 import { members, text } from "../kit/commands";
 import { call, reasonOf } from "../kit/http";
-import { parse, type Json } from "../kit/json";
+import type { Json } from "../kit/json";
 import { pence } from "../kit/money";
 
 /** The buckets, in the order in which they are shown. */
@@ -39,12 +39,6 @@ export interface Thresholds {
   expensive: string;
 }
 
-/** Change is one event of the stream of changes. */
-export type Change =
-  | { type: "order"; bucket: Name; order: Order }
-  | { type: "removed"; bucket: Name; id: string }
-  | { type: "totals"; bucket: Name; count: string; total: string };
-
 /** Refused is an answer that is no success. */
 export class Refused extends Error {}
 
@@ -52,9 +46,9 @@ function nameOf(json: Json | undefined): Name | null {
   return names.find((name) => name === text(json)) ?? null;
 }
 
-function orderOf(json: Json, fresh: boolean): Order {
+function orderOf(json: Json): Order {
   const row = members(json);
-  return { id: text(row["orderId"]), label: text(row["itemLabel"]), price: text(row["itemPrice"]), placedAt: text(row["placedAt"]), fresh };
+  return { id: text(row["orderId"]), label: text(row["itemLabel"]), price: text(row["itemPrice"]), placedAt: text(row["placedAt"]), fresh: false };
 }
 
 function partOf(json: Json): Part | null {
@@ -64,26 +58,14 @@ function partOf(json: Json): Part | null {
   if (!bucket) return null;
   return {
     bucket, count: text(body["count"]), total: text(body["total"]), next: text(body["next"]),
-    orders: Array.isArray(orders) ? orders.map((one) => orderOf(one, false)) : [],
+    orders: Array.isArray(orders) ? orders.map(orderOf) : [],
   };
-}
-
-/** changeOf reads an event; null for what this page does not know. */
-export function changeOf(type: string, data: string): Change | null {
-  const json = parse(data);
-  const body = members(json);
-  const bucket = nameOf(body["bucket"]);
-  if (!bucket) return null;
-  if (type === "order") return { type, bucket, order: orderOf(json, true) };
-  if (type === "removed") return { type, bucket, id: text(body["orderId"]) };
-  if (type === "totals") return { type, bucket, count: text(body["count"]), total: text(body["total"]) };
-  return null;
 }
 
 const customerPath = (customer: string) => `/customers/${encodeURIComponent(customer)}`;
 
-/** changes is the path of the stream of changes. */
-export const changes = (customer: string) => `${customerPath(customer)}/changes`;
+/** outcomes is the path of the stream of what became of a customer's commands, whoever sent them. */
+export const outcomes = (customer: string) => `/outcomes?tag=${encodeURIComponent(customer)}`;
 
 /** size is how many orders a page has. */
 export const size = 20;
@@ -116,13 +98,6 @@ export async function part(customer: string, bucket: Name, sort: Sort, cursor: s
   const read = partOf(await get(`${customerPath(customer)}/orders/${bucket}?${query(sort, cursor)}`, signal));
   if (!read) throw new Refused("the answer cannot be read");
   return read;
-}
-
-/** before tells whether one order is shown before another. */
-export function before(a: Order, b: Order, sort: Sort): boolean {
-  const [x, y] = sort.by === "time" ? [BigInt(a.placedAt || 0), BigInt(b.placedAt || 0)] : [pence(a.price) ?? 0n, pence(b.price) ?? 0n];
-  const less = x === y ? a.id < b.id : x < y;
-  return sort.descending ? !less && a.id !== b.id : less;
 }
 
 /** bucketOf is where a price belongs, null for what is no price. */
