@@ -112,8 +112,30 @@ type Config[K, V any] struct {
 type Processor struct {
 	// Group is the processor's consumer group.
 	Group string
-	// Topics are the command topics that the group reads. Their partitions and the changelog's correspond.
+	// Topics are the command topics that the group reads. Their partitions and the changelog's correspond, unless a hop
+	// says otherwise.
 	Topics []string
+	// Then leads on to the changelog, where the group does not write it itself: an application that reads the other's
+	// events, a repartition topic.
+	Then []Hop
+}
+
+// Hop is a step on the way from a command to the changelog.
+type Hop struct {
+	// Topics were written by the group before, and are read by Group.
+	Topics []string
+	Group  string
+	// Repartitioned says that the records of Topics are on other partitions than what they were made from, as those of a
+	// repartition topic are.
+	Repartitioned bool
+}
+
+// hops translates the hops for the bridge.
+func (p Processor) hops() (hops []bridge.ViewHop) {
+	for _, hop := range p.Then {
+		hops = append(hops, bridge.ViewHop(hop))
+	}
+	return hops
 }
 
 // View is a materialised table. Its methods are safe for concurrent use.
@@ -160,6 +182,7 @@ func New[K, V any](config Config[K, V]) (*View[K, V], error) {
 		Dir:         config.Dir,
 		Group:       config.Processor.Group,
 		Sources:     config.Processor.Topics,
+		Hops:        config.Processor.hops(),
 		Shared:      config.Sharing != nil,
 		Partitioner: codecs.PartitionerOf(config.KeyCodec),
 		Counts:      config.Counts,

@@ -64,6 +64,8 @@ type ViewConfig struct {
 	Counts []codecs.Prefixer
 	// Sources are the topics that the group reads: tokens of others are refused. Not empty where Group is set.
 	Sources []string
+	// Hops lead from the group to the changelog, where the group does not write it itself.
+	Hops []ViewHop
 	// Shared has the view hold the partitions that Hold names, instead of all.
 	Shared bool
 	// MaxAge bounds how long ago a local copy may have been level with the changelog to be believed: the changelog's
@@ -125,6 +127,11 @@ func NewView(config ViewConfig) (*View, error) {
 	}
 	if len(config.Counts) > maxViewCounts {
 		problems = append(problems, fmt.Errorf("field Counts has %d kinds of prefixes; at most %d are possible", len(config.Counts), maxViewCounts))
+	}
+	for i, hop := range config.Hops {
+		if config.Group == "" || hop.Group == "" || len(hop.Topics) == 0 {
+			problems = append(problems, fmt.Errorf("hop %d of field Hops: it needs topics and a group, and a Group before it", i))
+		}
 	}
 	if config.MaxAge < 0 {
 		problems = append(problems, fmt.Errorf("field MaxAge is %v; it must not be negative", config.MaxAge))

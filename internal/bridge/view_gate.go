@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -16,38 +17,71 @@ const (
 	viewPollMax = 25 * time.Millisecond
 )
 
-// viewPlace is one partition of a command topic.
+// ViewHop is a step from what one group wrote to what the next one makes of it.
+type ViewHop struct {
+	// Topics were written by the group before, and are read by Group.
+	Topics []string
+	Group  string
+	// Repartitioned says that Topics have their records on other partitions than what they were made from.
+	Repartitioned bool
+}
+
+// viewPlace is one partition of a topic.
 type viewPlace struct {
 	topic     string
 	partition int32
 }
 
-// viewPassed says that a group had committed an offset, and where the changelog partition ended at some time after.
+// viewQuestion is what waiters have in common that one answer serves: the command's partition, and the partitions of the
+// changelog that matter.
+type viewQuestion struct {
+	place viewPlace
+	only  string
+}
+
+// viewPassed says that the first group had committed an offset, and where the changelog partitions ended at some time
+// after all that followed from it.
 type viewPassed struct {
 	committed int64
-	end       int64
+	ends      map[int32]int64
 }
 
-// viewToken is someone waiting for the group to pass a command.
+// viewToken is someone waiting for all groups to pass a command and what was made of it. The gate's goroutine has all
+// but what it was made with for itself.
 type viewToken struct {
-	place  viewPlace
-	offset int64
-	end    chan int64 // of capacity 1: where the changelog partition ended once the group had passed
+	viewQuestion
+	offset  int64
+	numbers []int32          // the changelog's partitions that matter, none for all
+	done    chan viewArrival // of capacity 1
+
+	path  []map[string][]int32 // by stage: the partitions to follow; the last is the changelog
+	stage int
+	ends  map[viewPlace]int64 // of this stage's topics, to be passed; what lies there is not looked at yet
+	wants map[viewPlace]int64 // offsets that this stage's group must have committed
+	first int64               // what the first group had committed
 }
 
-// viewGate answers when a command's effect is in the changelog. One goroutine asks the group's coordinator for all
+// viewArrival is where the changelog partitions ended once all groups had passed, or why that cannot be told.
+type viewArrival struct {
+	ends map[int32]int64
+	err  error
+}
+
+// viewGate answers when a command's effect is in the changelog. One goroutine asks the groups' coordinators for all
 // waiters at once, and only while there are any.
 type viewGate struct {
 	view *View
 	wake chan struct{} // of capacity 1: there is a new waiter
 
 	mu      sync.Mutex
-	waiters []*viewToken             // guarded by mu
-	passed  map[viewPlace]viewPassed // guarded by mu: the last answers
+	waiters []*viewToken                // guarded by mu
+	passed  map[viewQuestion]viewPassed // guarded by mu: the last answers
+
+	topics map[string]viewSpread // of the run's goroutine: what is known of the topics on the way
 }
 
 func newViewGate(v *View) *viewGate {
-	return &viewGate{view: v, wake: make(chan struct{}, 1), passed: make(map[viewPlace]viewPassed)}
+	return &viewGate{view: v, wake: make(chan struct{}, 1), passed: make(map[viewQuestion]viewPassed)}
 }
 
 // Await returns once whatever the command at the token's place has changed can be read from the view. It waits until the
@@ -55,7 +89,8 @@ func newViewGate(v *View) *viewGate {
 // ends then, and waits for the view to get there. A command that changed nothing therefore holds nobody up.
 //
 // The end taken is that of all records, not the last stable one: the marker that makes the command's own transaction
-// readable may reach the changelog after the one that makes its offset visible.
+// readable may reach the changelog after the one that makes its offset visible. With hops the same is done at each: the
+// next group must pass what the topic ended with after the group before had passed (view_gate_round.go).
 //
 // Where partitions are named, only their effects are waited for: for those who read no others.
 //
@@ -71,21 +106,30 @@ func (v *View) Await(ctx context.Context, t token.Token, only ...int32) error {
 	if count == 0 {
 		return fmt.Errorf("awaiting a token: %w", ErrViewNotReady)
 	}
-	p := v.partition(t.Partition)
-	if p == nil {
-		return fmt.Errorf("awaiting a token: %w: it is of partition %d, and there are %d", ErrForeignToken, t.Partition, count)
+	if !v.repartitioned() {
+		if v.partition(t.Partition) == nil {
+			return fmt.Errorf("awaiting a token: %w: it is of partition %d, and there are %d", ErrForeignToken, t.Partition, count)
+		}
+		if len(only) > 0 && !slices.Contains(only, t.Partition) {
+			return nil // it changed nothing there
+		}
+		only = []int32{t.Partition}
 	}
-	if len(only) > 0 && !slices.Contains(only, t.Partition) {
-		return nil // it changed nothing there
-	}
-	end, err := v.gate.pass(ctx, viewPlace{t.Topic, t.Partition}, t.Offset)
+	ends, err := v.gate.pass(ctx, viewPlace{t.Topic, t.Partition}, t.Offset, only)
 	if err != nil {
 		return fmt.Errorf("awaiting the processor at %s/%d offset %d: %w", t.Topic, t.Partition, t.Offset, err)
 	}
-	if err := v.AwaitPosition(ctx, t.Partition, end); err != nil {
-		return fmt.Errorf("awaiting a token: %w", err)
+	for number, end := range ends {
+		if err := v.AwaitPosition(ctx, number, end); err != nil {
+			return fmt.Errorf("awaiting a token: %w", err)
+		}
 	}
 	return nil
+}
+
+// repartitioned reports whether a command's effects may be on other partitions than the command.
+func (v *View) repartitioned() bool {
+	return slices.ContainsFunc(v.config.Hops, func(hop ViewHop) bool { return hop.Repartitioned })
 }
 
 // AwaitPosition returns once the view's position on a partition has reached the given one. The error wraps
@@ -112,15 +156,19 @@ func (v *View) AwaitPosition(ctx context.Context, number int32, position int64) 
 	}
 }
 
-// pass waits until the group has committed an offset above the given one and returns an end of the changelog partition
-// that was taken after.
-func (g *viewGate) pass(ctx context.Context, place viewPlace, offset int64) (int64, error) {
-	g.mu.Lock()
-	if known, found := g.passed[place]; found && known.committed > offset {
-		g.mu.Unlock()
-		return known.end, nil
+// pass waits until all groups have passed the command at an offset and what followed from it, and returns ends of the
+// changelog partitions that were taken after.
+func (g *viewGate) pass(ctx context.Context, place viewPlace, offset int64, only []int32) (map[int32]int64, error) {
+	question := viewQuestion{place: place}
+	for _, number := range only {
+		question.only += strconv.Itoa(int(number)) + " "
 	}
-	waiter := &viewToken{place: place, offset: offset, end: make(chan int64, 1)}
+	g.mu.Lock()
+	if known, found := g.passed[question]; found && known.committed > offset {
+		g.mu.Unlock()
+		return known.ends, nil
+	}
+	waiter := &viewToken{viewQuestion: question, offset: offset, numbers: only, done: make(chan viewArrival, 1)}
 	g.waiters = append(g.waiters, waiter)
 	g.mu.Unlock()
 	defer g.leave(waiter)
@@ -129,10 +177,10 @@ func (g *viewGate) pass(ctx context.Context, place viewPlace, offset int64) (int
 	default:
 	}
 	select {
-	case end := <-waiter.end:
-		return end, nil
+	case arrival := <-waiter.done:
+		return arrival.ends, arrival.err
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return nil, ctx.Err()
 	}
 }
 
@@ -144,10 +192,7 @@ func (g *viewGate) leave(waiter *viewToken) {
 
 // run asks for as long as somebody waits: a millisecond apart at first, and whenever somebody new comes.
 func (g *viewGate) run(ctx context.Context, s *viewSession) {
-	g.mu.Lock()
-	clear(g.passed) // of another incarnation of the topic, perhaps
-	pending := len(g.waiters) > 0
-	g.mu.Unlock()
+	pending := g.begin()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	pause := viewPollMin
@@ -160,14 +205,19 @@ func (g *viewGate) run(ctx context.Context, s *viewSession) {
 				return
 			}
 		}
+		round := &viewRound{gate: g, session: s, ctx: ctx}
 		var err error
-		pending, err = g.ask(ctx, s)
+		pending, err = round.run()
 		if err != nil && ctx.Err() == nil {
 			s.view.log.Debug("the processor's progress cannot be read", "error", err)
+			clear(g.topics) // leaders may have changed
 			pause = viewPollMax
 		}
 		if !pending {
 			continue
+		}
+		if round.moved {
+			pause = viewPollMin
 		}
 		timer.Reset(pause)
 		pause = min(pause+pause/4, viewPollMax)
@@ -181,56 +231,30 @@ func (g *viewGate) run(ctx context.Context, s *viewSession) {
 	}
 }
 
-// ask makes one round for all waiters and reports whether some are left.
-func (g *viewGate) ask(ctx context.Context, s *viewSession) (pending bool, err error) {
-	wanted, waiters := g.wanted()
-	if len(waiters) == 0 {
-		return false, nil
-	}
-	committed, err := viewCommitted(ctx, s.client, s.view.config.Group, wanted)
-	if err != nil {
-		return true, err
-	}
-	beyond := func(w *viewToken) bool {
-		offset, found := committed[w.place.topic][w.place.partition]
-		return found && offset > w.offset
-	}
-	var numbers []int32
-	for _, w := range waiters {
-		if beyond(w) && !slices.Contains(numbers, w.place.partition) {
-			numbers = append(numbers, w.place.partition)
-		}
-	}
-	if len(numbers) == 0 {
-		return true, nil
-	}
-	ends, err := viewOffsets(ctx, s.client, s.view.config.Topic, numbers, viewNewest, viewReadUncommitted)
-	if err != nil {
-		return true, err
-	}
+// begin forgets what belongs to another incarnation of the topics, perhaps, and reports whether somebody waits.
+func (g *viewGate) begin() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, w := range waiters {
-		if beyond(w) {
-			g.passed[w.place] = viewPassed{committed: committed[w.place.topic][w.place.partition], end: ends[w.place.partition]}
-			w.end <- ends[w.place.partition]
-		}
+	clear(g.passed)
+	g.topics = make(map[string]viewSpread)
+	for _, w := range g.waiters {
+		w.path, w.stage, w.ends, w.wants = nil, 0, nil, nil
 	}
-	g.waiters = slices.DeleteFunc(g.waiters, func(w *viewToken) bool { return slices.Contains(waiters, w) && beyond(w) })
-	return len(g.waiters) > 0, nil
+	return len(g.waiters) > 0
 }
 
-// wanted returns the waiters and the places they wait for.
-func (g *viewGate) wanted() (map[string][]int32, []*viewToken) {
+// arrived lets waiters go, and remembers their answers for others. Waiters that have left by themselves stay away.
+func (g *viewGate) arrived(waiters []*viewToken, arrivals []viewArrival) (left bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	wanted := make(map[string][]int32)
-	for _, w := range g.waiters {
-		if !slices.Contains(wanted[w.place.topic], w.place.partition) {
-			wanted[w.place.topic] = append(wanted[w.place.topic], w.place.partition)
+	for i, w := range waiters {
+		if arrivals[i].err == nil {
+			g.passed[w.viewQuestion] = viewPassed{committed: w.first, ends: arrivals[i].ends}
 		}
+		w.done <- arrivals[i]
 	}
-	return wanted, slices.Clone(g.waiters)
+	g.waiters = slices.DeleteFunc(g.waiters, func(w *viewToken) bool { return slices.Contains(waiters, w) })
+	return len(g.waiters) > 0
 }
 
 // AwaitTimedOut reports whether an error of Await says that the time given was too short.

@@ -30,6 +30,7 @@ type viewTest struct {
 	dir     string
 	group   string
 	sources []string
+	hops    []bridge.ViewHop
 	log     *viewTestLog
 	now     func() time.Time
 	wrap    func(store.Engine) store.Engine // around each opened engine, or nil
@@ -49,7 +50,7 @@ func newViewTest(t *testing.T, b kafkatest.Broker, partitions int32) *viewTest {
 func (test *viewTest) start(t *testing.T) *bridge.View {
 	t.Helper()
 	view, err := bridge.NewView(bridge.ViewConfig{
-		Name: "values", Topic: test.topic, Dir: test.dir, Group: test.group, Sources: test.sources, Now: test.now,
+		Name: "values", Topic: test.topic, Dir: test.dir, Group: test.group, Sources: test.sources, Hops: test.hops, Now: test.now,
 		Client: func(options ...kgo.Opt) (*kgo.Client, error) {
 			return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(test.broker.Addr())}, options...)...)
 		},
@@ -220,6 +221,12 @@ func (test *viewTest) transact(t *testing.T, commit bool, records ...*kgo.Record
 // commitOffset commits an offset as the processor's group would.
 func (test *viewTest) commitOffset(t *testing.T, topic string, number int32, offset int64) {
 	t.Helper()
+	test.commitOf(t, test.group, topic, number, offset)
+}
+
+// commitOf commits an offset of a group.
+func (test *viewTest) commitOf(t *testing.T, group, topic string, number int32, offset int64) {
+	t.Helper()
 	versions := kversion.Stable()
 	versions.SetMaxKeyVersion(int16(kmsg.OffsetCommit), 9) // later ones want topic ids
 	client := test.broker.Client(t, kgo.MaxVersions(versions))
@@ -229,7 +236,7 @@ func (test *viewTest) commitOffset(t *testing.T, topic string, number int32, off
 	source := kmsg.NewOffsetCommitRequestTopic()
 	source.Topic, source.Partitions = topic, []kmsg.OffsetCommitRequestTopicPartition{p}
 	request := kmsg.NewPtrOffsetCommitRequest()
-	request.Group, request.Topics = test.group, []kmsg.OffsetCommitRequestTopic{source}
+	request.Group, request.Topics = group, []kmsg.OffsetCommitRequestTopic{source}
 	request.Generation = -1
 	response, err := request.RequestWith(t.Context(), client)
 	if err != nil {

@@ -7,9 +7,6 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/internal/store"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // errViewTruncated says that the log ends before what was read from it.
@@ -150,7 +147,11 @@ func (s *viewSession) unstall(ctx context.Context, p *viewPartition, stall *view
 // probe fetches by hand at a position. It returns the offset after what the broker answered, if that holds no record or
 // marker; the position itself if the broker has nothing there; and -1 if there is something to read after all.
 func (s *viewSession) probe(ctx context.Context, number int32, position int64) (next, stable int64, err error) {
-	fetched, next, empty, err := s.ask(ctx, number, position)
+	place, err := s.changelog(number)
+	if err != nil {
+		return 0, 0, err
+	}
+	fetched, next, empty, err := viewFetch(ctx, s.client, place, position)
 	switch {
 	case err != nil:
 		return 0, 0, err
@@ -158,46 +159,4 @@ func (s *viewSession) probe(ctx context.Context, number int32, position int64) (
 		return -1, fetched.LastStableOffset, nil
 	}
 	return next, fetched.LastStableOffset, nil
-}
-
-// ask fetches by hand at a position. It returns what the broker answered, the offset after it, and whether the answer
-// held not even a part of a batch.
-func (s *viewSession) ask(ctx context.Context, number int32, position int64) (fetched kgo.FetchPartition, next int64, empty bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, viewCallTimeout)
-	defer cancel()
-	topic := s.view.config.Topic
-	leader, _, err := s.client.PartitionLeader(topic, number)
-	if err != nil {
-		return fetched, 0, false, fmt.Errorf("finding the leader of %s/%d: %w", topic, number, err)
-	}
-	p := kmsg.NewFetchRequestTopicPartition()
-	p.Partition, p.FetchOffset, p.PartitionMaxBytes, p.CurrentLeaderEpoch = number, position, viewFetchBytes, -1
-	t := kmsg.NewFetchRequestTopic()
-	t.Topic, t.TopicID, t.Partitions = topic, s.topic.id, []kmsg.FetchRequestTopicPartition{p}
-	request := kmsg.NewPtrFetchRequest()
-	request.MaxBytes, request.IsolationLevel, request.SessionEpoch = viewFetchBytes, viewReadCommitted, -1
-	request.Topics = []kmsg.FetchRequestTopic{t}
-	answer, err := s.client.Broker(int(leader)).RetriableRequest(ctx, request)
-	if err != nil {
-		return fetched, 0, false, fmt.Errorf("fetching %s/%d at %d: %w", topic, number, position, err)
-	}
-	response := answer.(*kmsg.FetchResponse)
-	if err := kerr.ErrorForCode(response.ErrorCode); err != nil {
-		return fetched, 0, false, fmt.Errorf("fetching %s/%d at %d: %w", topic, number, position, err)
-	}
-	for _, t := range response.Topics {
-		for i := range t.Partitions {
-			if t.Partitions[i].Partition != number {
-				continue
-			}
-			fetched, next = kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
-				KeepControlRecords: true, Offset: position, IsolationLevel: kgo.ReadCommitted(), Topic: topic, Partition: number,
-			}, &t.Partitions[i], kgo.DefaultDecompressor(), nil)
-			if fetched.Err != nil {
-				return fetched, 0, false, fmt.Errorf("fetching %s/%d at %d: %w", topic, number, position, fetched.Err)
-			}
-			return fetched, next, len(t.Partitions[i].RecordBatches) == 0, nil
-		}
-	}
-	return fetched, 0, false, fmt.Errorf("fetching %s/%d at %d: the broker's answer leaves it out", topic, number, position)
 }

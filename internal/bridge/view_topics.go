@@ -29,6 +29,12 @@ type viewTopic struct {
 
 // viewDescribe asks for a topic's id and number of partitions. The error wraps ErrNoChangelog when there is no such topic.
 func viewDescribe(ctx context.Context, client *kgo.Client, topic string) (viewTopic, error) {
+	described, _, err := viewLeaders(ctx, client, topic)
+	return described, err
+}
+
+// viewLeaders is viewDescribe with the partitions' leaders.
+func viewLeaders(ctx context.Context, client *kgo.Client, topic string) (viewTopic, []int32, error) {
 	ctx, cancel := context.WithTimeout(ctx, viewCallTimeout)
 	defer cancel()
 	request := kmsg.NewPtrMetadataRequest()
@@ -37,21 +43,27 @@ func viewDescribe(ctx context.Context, client *kgo.Client, topic string) (viewTo
 	request.Topics = append(request.Topics, wanted)
 	response, err := request.RequestWith(ctx, client)
 	if err != nil {
-		return viewTopic{}, fmt.Errorf("asking for topic %s: %w", topic, err)
+		return viewTopic{}, nil, fmt.Errorf("asking for topic %s: %w", topic, err)
 	}
 	if len(response.Topics) != 1 {
-		return viewTopic{}, fmt.Errorf("asking for topic %s: the broker described %d topics", topic, len(response.Topics))
+		return viewTopic{}, nil, fmt.Errorf("asking for topic %s: the broker described %d topics", topic, len(response.Topics))
 	}
 	described := response.Topics[0]
 	switch err := kerr.ErrorForCode(described.ErrorCode); {
 	case errors.Is(err, kerr.UnknownTopicOrPartition):
-		return viewTopic{}, fmt.Errorf("%w: %s; start the processor that writes it, which creates it, or correct the view's topic", ErrNoChangelog, topic)
+		return viewTopic{}, nil, fmt.Errorf("%w: %s; start the processor that writes it, which creates it, or correct the view's topic", ErrNoChangelog, topic)
 	case err != nil:
-		return viewTopic{}, fmt.Errorf("asking for topic %s: %w", topic, err)
+		return viewTopic{}, nil, fmt.Errorf("asking for topic %s: %w", topic, err)
 	case len(described.Partitions) == 0:
-		return viewTopic{}, fmt.Errorf("asking for topic %s: the broker named no partitions", topic)
+		return viewTopic{}, nil, fmt.Errorf("asking for topic %s: the broker named no partitions", topic)
 	}
-	return viewTopic{id: described.TopicID, partitions: len(described.Partitions)}, nil
+	leaders := make([]int32, len(described.Partitions))
+	for _, p := range described.Partitions {
+		if int(p.Partition) < len(leaders) {
+			leaders[p.Partition] = p.Leader
+		}
+	}
+	return viewTopic{id: described.TopicID, partitions: len(described.Partitions)}, leaders, nil
 }
 
 // viewOffsets asks for one offset of each of the given partitions.

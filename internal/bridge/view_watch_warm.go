@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 const (
 	viewWarmOffsets = 50_000           // how far back of the floor the log is read for those who reconnect
 	viewWarmBytes   = 32 << 20         // and how much of it, before what is read counts as too much
 	viewWarmTimeout = 10 * time.Second // and for how long
-	viewFetchBytes  = 1 << 20
 )
 
 // warm reads from the log what came before the changes that are known, once for all who reconnect after a restart. It
@@ -52,9 +49,13 @@ func (s *viewSession) before(ctx context.Context, number int32, floor int64, lim
 		return nil, 0, err
 	}
 	from = max(starts[number], floor-viewWarmOffsets)
+	place, err := s.changelog(number)
+	if err != nil {
+		return nil, 0, err
+	}
 	size, read, idle := 0, 0, 0
 	for next := from; next < floor; {
-		records, following, err := s.fetch(ctx, number, next)
+		records, following, err := viewRead(ctx, s.client, place, next)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -84,16 +85,4 @@ func (s *viewSession) before(ctx context.Context, number int32, floor int64, lim
 		}
 	}
 	return changes, from, nil
-}
-
-// fetch reads committed records and markers by hand at a position, and returns the offset after them.
-func (s *viewSession) fetch(ctx context.Context, number int32, position int64) (records []*kgo.Record, next int64, err error) {
-	fetched, next, _, err := s.ask(ctx, number, position)
-	if err != nil {
-		return nil, 0, err
-	}
-	for len(fetched.Records) > 0 && fetched.Records[0].Offset < position {
-		fetched.Records = fetched.Records[1:]
-	}
-	return fetched.Records, max(next, position), nil
 }

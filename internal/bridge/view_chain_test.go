@@ -1,0 +1,77 @@
+package bridge_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/tidemill/tidemill/internal/bridge"
+	"github.com/tidemill/tidemill/internal/kafkatest"
+	"github.com/tidemill/tidemill/internal/token"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestViewTokenChain follows commands through two applications and a repartition topic. Everything is written in
+// transactions, so that markers lie where no group commits, and each hop is held back once: a wait that were skipped shows.
+func TestViewTokenChain(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
+		test := newViewTest(t, b, 2)
+		commands, events, moved := b.Name(t), b.Name(t), b.Name(t)
+		b.CreateTopic(t, commands, 1, nil)
+		b.CreateTopic(t, events, 1, nil)
+		b.CreateTopic(t, moved, 2, nil)
+		test.group, test.sources = b.Name(t), []string{commands}
+		query, rows := b.Name(t), b.Name(t)
+		test.hops = []bridge.ViewHop{{Topics: []string{events}, Group: query}, {Topics: []string{moved}, Group: rows, Repartitioned: true}}
+		view := test.restored(t)
+		await := func(offset int64, patience time.Duration, only ...int32) error {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			return view.Await(ctx, token.Token{Topic: commands, Offset: offset}, only...)
+		}
+		held := func(offset int64, by string) {
+			t.Helper()
+			if err := await(offset, 150*time.Millisecond); !bridge.AwaitTimedOut(err) {
+				t.Fatalf("held back by %s: %v, want a deadline", by, err)
+			}
+		}
+		held(0, "the first group")
+		// Rejected: nothing follows, and nobody has to commit anything.
+		test.commitOffset(t, commands, 0, 1)
+		if err := await(0, viewTestPatience); err != nil {
+			t.Fatalf("a rejected command: %v", err)
+		}
+		// An event at 0, its marker at 1; an aborted one at 2, its marker at 3.
+		test.transact(t, true, &kgo.Record{Topic: events, Key: []byte("k"), Value: []byte("e")})
+		test.transact(t, false, &kgo.Record{Topic: events, Key: []byte("k"), Value: []byte("aborted")})
+		held(1, "the first group")
+		test.commitOffset(t, commands, 0, 2)
+		held(1, "the second group")
+		key := []byte("k0")
+		number := view.PartitionOf(key)
+		test.transact(t, true, &kgo.Record{Topic: moved, Key: key, Value: []byte("r")})
+		test.commitOf(t, query, events, 0, 1)
+		held(1, "the third group")
+		if err := await(1, viewTestPatience, 1-number); err != nil {
+			t.Fatalf("on the partition that nothing leads to: %v", err)
+		}
+		waited := make(chan error, 1)
+		go func() { waited <- await(1, viewTestPatience) }()
+		test.transact(t, true, &kgo.Record{Topic: test.topic, Key: key, Value: []byte("v")})
+		test.commitOf(t, rows, moved, number, 1)
+		if err := <-waited; err != nil {
+			t.Fatalf("a command that went all the way: %v", err)
+		}
+		if value, found, _, _, err := view.Get(key); string(value) != "v" || !found || err != nil {
+			t.Fatalf("its row: %q, %v, %v", value, found, err)
+		}
+		// An event of which the second application makes nothing.
+		test.transact(t, true, &kgo.Record{Topic: events, Key: []byte("k"), Value: []byte("e")})
+		test.commitOffset(t, commands, 0, 3)
+		held(2, "the second group")
+		test.commitOf(t, query, events, 0, 5)
+		if err := await(2, viewTestPatience); err != nil {
+			t.Fatalf("an event without effect: %v", err)
+		}
+	})
+}
