@@ -1,6 +1,7 @@
 package processors_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,11 @@ func TestMutualTLS(t *testing.T) {
 		refuses(t, p.Name(t), c, kafka.ErrUnauthorized)
 		c.Kafka.TLS = kafka.TLS{}
 		c.Kafka.RequestTimeout = 2 * time.Second
+		if strings.HasSuffix(t.Name(), "/embedded") {
+			// It hangs up without a word, as a broker that is away behind a load balancer does: the text names TLS.
+			refuses(t, p.Name(t), c, kafka.ErrUnreachable, "TLS")
+			return
+		}
 		refuses(t, p.Name(t), c, kafka.ErrUnauthorized)
 	})
 }

@@ -57,7 +57,7 @@ func TestOperating(t *testing.T) {
 	expect(0, []string{"calculator-commands ", "calculator-values-changelog", "forever", "latest of each key"}, "topics", "--brokers", brokers)
 	expect(0, []string{"good   calculator-dead-letters"}, "topics", "check", "calculator", "--brokers", brokers)
 	expect(0, []string{"good   calculator-events"}, "topics", "create", "calculator", "--brokers", brokers)
-	expect(0, []string{"calculator-commands  Stable", "COMMITTED"}, "lag", "--brokers", brokers)
+	expect(0, []string{"calculator-commands ", "Stable", "COMMITTED"}, "lag", "--brokers", brokers)
 	expect(0, []string{"key=" + id, `"action":"ValueUpdated"`, `"result":9.0`, "tidemill-cause="}, "tail", "calculator-events", "--from", "beginning", "--brokers", brokers)
 	expect(0, []string{`"kind":"not-found"`}, "tail", "calculator-rejections", "--since", "1h", "--format", "json", "--brokers", brokers)
 	expect(0, nil, "tail", "calculator-dead-letters", "--from", "0", "--brokers", brokers)
@@ -76,6 +76,8 @@ func TestOperating(t *testing.T) {
 	// Started over on the same log: the same events, the same values.
 	expect(0, []string{"deleted topic calculator-events", "deleted local state"}, "reset", "calculator", "--embedded", "--broker-addr", brokers,
 		"--data", data, "--outputs", "--wait", "20s", "--yes")
+	// The history follows the events, which are made anew.
+	expect(0, nil, "reset", "calculator-history", "--embedded", "--broker-addr", brokers, "--data", data, "--wait", "20s", "--yes")
 	before := time.Now()
 	up.start()
 	up.awaitReady()

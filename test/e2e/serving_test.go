@@ -165,7 +165,7 @@ func TestHTTPSurface(t *testing.T) {
 		{http.MethodPut, "/values/urn:uuid:" + id, `{"operation": "ADD", "value": 3}`, 422},
 		{http.MethodPut, "/values", `{"operation": "ADD", "value": 3}`, 405},
 		{http.MethodDelete, "/values/" + id, ``, 405},
-		{http.MethodGet, "/", ``, 404},
+		{http.MethodGet, "/nothing", ``, 404},
 		{http.MethodGet, "/values/" + unknownID, ``, 404},
 		{http.MethodGet, "/values?limt=3", ``, 400},
 	} {
