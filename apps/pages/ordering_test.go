@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,10 +14,10 @@ import (
 )
 
 // echo is a service that tells what it was asked.
-func echo(name string, ready *bool) http.Handler {
+func echo(name string, ready *atomic.Bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !*ready {
+		if !ready.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})
@@ -35,10 +36,10 @@ func echo(name string, ready *bool) http.Handler {
 }
 
 // origin is a page server with its two services.
-func origin(t *testing.T) (page, command *httptest.Server, ready *bool) {
+func origin(t *testing.T) (page, command *httptest.Server, ready *atomic.Bool) {
 	t.Helper()
-	ready = new(bool)
-	*ready = true
+	ready = new(atomic.Bool)
+	ready.Store(true)
 	command, query := httptest.NewServer(echo("command", ready)), httptest.NewServer(echo("query", ready))
 	served, err := pages.NewOrdering(pages.OrderingConfig{CommandURL: command.URL, QueryURL: query.URL})
 	if err != nil {
@@ -48,8 +49,9 @@ func origin(t *testing.T) (page, command *httptest.Server, ready *bool) {
 	if err := served.Mount(mux); err != nil {
 		t.Fatal(err)
 	}
-	page = httptest.NewServer(mux)
+	page = httptest.NewUnstartedServer(mux)
 	page.Config.WriteTimeout = time.Minute
+	page.Start()
 	t.Cleanup(func() {
 		page.Close()
 		command.Close()
@@ -103,7 +105,7 @@ func TestForwarding(t *testing.T) {
 		t.Errorf("/services.json: %s", got)
 	}
 	command.Close()
-	*ready = false
+	ready.Store(false)
 	status, _, got := ask(t, http.MethodPost, page.URL+"/orders", "{}")
 	if status != http.StatusServiceUnavailable || !strings.Contains(got, "the command service does not answer") {
 		t.Errorf("without the command service: %d, %s", status, got)
