@@ -155,6 +155,11 @@ systems of one machine.`,
 			if err != nil {
 				return err
 			}
+			unlock, err := lockData(s.Data)
+			if err != nil {
+				return err
+			}
+			defer unlock()
 			logger := s.Log.Logger()
 			ctx, cancel := signals(cmd.Context(), logger)
 			defer cancel()

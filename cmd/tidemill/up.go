@@ -66,6 +66,11 @@ func up(ctx context.Context, s upSettings, out io.Writer) (err error) {
 	if s.Data, err = filepath.Abs(s.Data); err != nil {
 		return fmt.Errorf("finding the data directory: %w", err)
 	}
+	unlock, err := lockData(s.Data)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	var failed <-chan error
 	if s.embedded {
 		node, err := startEmbedded(ctx, brokerOptions(s.Settings), logger)

@@ -28,6 +28,9 @@ func (s *Settings) problems() []error {
 	if s.Data == "" {
 		add("data: no directory; name one that survives restarts")
 	}
+	if s.Topics.Partitions == 0 { // where zero stands for the default, below
+		add("topics.partitions: 0; want 1 to 10000")
+	}
 	p := s.ProcessorConfig()
 	p.StateDir = "checked above"
 	if err := p.Validate(); err != nil {

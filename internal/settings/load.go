@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/knadh/koanf/parsers/toml/v2"
@@ -20,20 +19,6 @@ import (
 
 // ErrInvalid is wrapped round everything that is wrong with a configuration.
 var ErrInvalid = errors.New("invalid configuration")
-
-// AddFlags adds the flags of some groups to a set. defaults are what the flags say they default to.
-func AddFlags(flags *pflag.FlagSet, defaults Settings, groups ...Group) {
-	for _, s := range defaults.list() {
-		if slices.Contains(groups, s.group) && !s.secret {
-			s.add(flags, s.flagName())
-		}
-	}
-}
-
-// AddFileFlag adds --config, the file to read.
-func AddFileFlag(flags *pflag.FlagSet) {
-	flags.String("config", "", "`file` of settings, YAML or TOML (or "+EnvPrefix+"CONFIG)")
-}
 
 // add adds the setting to a flag set, with its present value as the default.
 func (s setting) add(flags *pflag.FlagSet, name string) {
@@ -73,7 +58,7 @@ func Load(flags *pflag.FlagSet, defaults Settings) (Settings, error) {
 	if flags != nil {
 		if err := k.Load(posflag.ProviderWithFlag(flags, ".", nil, func(f *pflag.Flag) (string, any) {
 			if key, ok := byFlag[f.Name]; ok && f.Changed {
-				return key, text(f.Value)
+				return key, f.Value.String()
 			}
 			return "", nil
 		}), nil); err != nil {
@@ -143,14 +128,6 @@ func suggest(key string, known map[string]setting) string {
 		}
 	}
 	return "; 'tidemill config' lists them all"
-}
-
-// text returns a flag's value as text, lists joined by commas.
-func text(value pflag.Value) string {
-	if list, ok := value.(pflag.SliceValue); ok {
-		return strings.Join(list.GetSlice(), ",")
-	}
-	return value.String()
 }
 
 // set takes a value from a file (of any type), or from environment and flags (text).

@@ -89,13 +89,15 @@ func TestProblemsAreToldTogether(t *testing.T) {
 	t.Setenv("TIDEMILL_PROCESSOR_COMMIT_INTERVAL", "soon")
 	t.Setenv("TIDEMILL_SASL_PASSWORD", "hunter2")
 	_, err := load(t, "a.yaml", "calculater: {addr: x}\nlog: {level: loud, formt: json}\ntopics: {partitions: many}\nadmin_addr: \":1\"\n",
-		"--brokers", "nohost", "--processor-guarantee", "maybe", "--calculator-addr", "x", "--calculator-view-url", "view:3032", "--auth-issuer", "me")
+		"--brokers", "nohost", "--processor-guarantee", "maybe", "--calculator-addr", "x", "--calculator-view-url", "view:3032", "--auth-issuer", "me",
+		"--dial-timeout", "never", "--log-commands=perhaps")
 	if !errors.Is(err, settings.ErrInvalid) {
 		t.Fatalf("the error is %v", err)
 	}
 	for _, want := range []string{
 		"calculater.addr", `"log.formt"`, `did you mean "admin.addr"`, "log.level", "topics.partitions", "a whole number", "TIDEMILL_PROCESSOR_COMMIT_INTERVAL",
 		"a duration", `"nohost"`, "guarantee", "calculator.addr", "calculator.view-url", "auth.key-file", "sasl",
+		"dial-timeout", "log.commands", "true or false",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error says nothing of %s:\n%v", want, err)
@@ -119,7 +121,7 @@ func TestProblemsAreToldTogether(t *testing.T) {
 
 // What `tidemill config` prints is a file that gives the same settings again, without secrets.
 func TestYAMLRoundTrip(t *testing.T) {
-	changed := []string{"--data", `we"ird`, "--brokers", "a:1,b:2", "--processor-session-timeout", "20s", "--log-commands=false", "--topics-replication", "3", "--pprof"}
+	changed := []string{"--data", `we"ird`, "--brokers", "a:1,b:2", "--brokers", "c:3", "--processor-session-timeout", "20s", "--log-commands=false", "--topics-replication", "3", "--pprof"}
 	first, err := load(t, "", "", changed...)
 	if err != nil {
 		t.Fatal(err)

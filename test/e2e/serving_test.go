@@ -192,3 +192,17 @@ func TestAddressTaken(t *testing.T) {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 }
+
+// A data directory that is in use is refused without waiting, and whoever uses it notices nothing.
+func TestDataDirectoryTaken(t *testing.T) {
+	data := dataDir(t)
+	up := launch(t, "up", "up", "--broker-addr", "127.0.0.1:0", "--data", data)
+	up.awaitReady()
+	for _, command := range []string{"up", "broker"} {
+		_, stderr, code := run(t, command, "--broker-addr", "127.0.0.1:0", "--data", data)
+		if code != 4 || !strings.Contains(stderr, data) || !strings.Contains(stderr, "--data") || strings.Contains(stderr, "waiting for the broker") {
+			t.Errorf("tidemill %s: exit code %d, %s", command, code, stderr)
+		}
+	}
+	up.awaitReady()
+}
