@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/tidemill/tidemill/internal/bridge"
 )
@@ -26,6 +27,11 @@ type Watch[K any] struct {
 	// After is a position that Changes.Position returned, to go on from: here or at another instance, before or after a
 	// restart. Empty begins with the present rows.
 	After string
+	// ChangesOnly leaves out the rows as they are: Ready comes at once, and after a Reset too. For whoever reads them otherwise,
+	// after Ready.
+	ChangesOnly bool
+	// Beat, where not 0, is how often a Beat is told while nothing changes.
+	Beat time.Duration
 }
 
 // ChangeKind says what a change tells.
@@ -41,6 +47,9 @@ const (
 	Reset
 	// Ready says that what was told are the rows as they were together at a moment just now. Changes follow.
 	Ready
+	// Beat says that nothing has changed, and that Changes.Position may have moved on all the same: whoever keeps it is not
+	// far behind when it comes back, while others' rows change.
+	Beat
 )
 
 // Change is one change of one row, or about all of them.
@@ -62,6 +71,7 @@ type Changes[K, V any] struct {
 	ctx   context.Context
 	watch Watch[K]
 	inner *bridge.ViewWatch
+	rows  bridge.ViewSelection
 	at    string
 	err   error
 }
@@ -72,28 +82,49 @@ type Changes[K, V any] struct {
 // A reader that does not keep up is told the latest change of each row, and of the others only that they are superseded by
 // it; one that stays behind for long gets a Reset. It never holds up the view or other readers. While the view is not
 // restored, Watch waits.
+//
+// What is wrong with w is known at once: Err returns it before All is called.
 func (v *View[K, V]) Watch(ctx context.Context, w Watch[K]) *Changes[K, V] {
-	return &Changes[K, V]{view: v, ctx: ctx, watch: w, at: w.After}
+	c := &Changes[K, V]{view: v, ctx: ctx, watch: w, at: w.After}
+	if c.rows, c.err = v.selection(w); c.err != nil {
+		return c
+	}
+	if err := v.bridge.CheckWatch(c.rows, w.After); err != nil {
+		c.err = fmt.Errorf("watching view %s: %w", v.name, err)
+	}
+	return c
 }
 
 // All returns the changes, until the context ends or the view stops. Leaving the loop ends the watch.
 func (c *Changes[K, V]) All() iter.Seq[Change[K, V]] {
 	return func(yield func(Change[K, V]) bool) {
-		selection, err := c.view.selection(c.watch)
-		if err != nil {
-			c.err = err
+		if c.err != nil {
 			return
 		}
-		if c.inner, err = c.view.bridge.Watch(c.ctx, selection, c.at); err != nil {
-			c.err = fmt.Errorf("watching view %s: %w", c.view.name, err)
+		if c.inner, c.err = c.view.bridge.Watch(c.ctx, c.rows, c.at); c.err != nil {
+			c.err = fmt.Errorf("watching view %s: %w", c.view.name, c.err)
 			return
 		}
 		defer c.inner.Close()
+		var beat <-chan time.Time
+		if c.watch.Beat > 0 {
+			ticker := time.NewTicker(c.watch.Beat)
+			defer ticker.Stop()
+			beat = ticker.C
+		}
 		for {
-			events, err := c.inner.Next(nil)
+			events, err := c.inner.Next(beat)
 			if err != nil {
 				c.err = fmt.Errorf("watching view %s: %w", c.view.name, err)
 				return
+			}
+			if len(events) == 0 {
+				if c.inner.Placed() {
+					c.at = string(c.inner.AppendPosition(nil))
+				}
+				if !yield(Change[K, V]{Kind: Beat}) {
+					return
+				}
 			}
 			for _, event := range events {
 				change, err := c.change(event)
@@ -134,8 +165,8 @@ func (c *Changes[K, V]) change(event bridge.ViewEvent) (change Change[K, V], err
 // Position returns where the change given out last leads to, for Watch.After.
 func (c *Changes[K, V]) Position() string { return c.at }
 
-// Err returns what ended the changes: the context's error, or one that wraps ErrStopped, ErrWatchPosition or ErrDecode;
-// nil if the loop was left.
+// Err returns what ended the changes: the context's error, or one that wraps ErrStopped, ErrWatchPosition, ErrElsewhere or
+// ErrDecode; nil if the loop was left.
 func (c *Changes[K, V]) Err() error { return c.err }
 
 // EndWatches ends all watches with ErrStopped, and those that begin later while the view runs. A server that waits for its
@@ -145,12 +176,13 @@ func (v *View[K, V]) EndWatches() { v.bridge.EndWatches() }
 // selection translates a watch.
 func (v *View[K, V]) selection(w Watch[K]) (s bridge.ViewSelection, err error) {
 	if w.Key == nil {
-		s.Prefix = w.Prefix
+		s.Prefix, s.ChangesOnly = w.Prefix, w.ChangesOnly
 		return s, nil
 	}
 	if len(w.Prefix) > 0 {
 		return s, fmt.Errorf("watching view %s: a key and a prefix were given; choose one", v.name)
 	}
+	s.ChangesOnly = w.ChangesOnly
 	if s.Key, err = v.keys.Append([]byte{}, *w.Key); err != nil {
 		return s, fmt.Errorf("encoding a key of view %s: %w", v.name, err)
 	}

@@ -61,6 +61,57 @@ func TestWatchOneKey(t *testing.T) {
 	})
 }
 
+// TestWatchChangesOnly leaves out what there is, and tells where it stands while nothing changes.
+func TestWatchChangesOnly(t *testing.T) {
+	f := newFixture(t, kafkatest.Embedded(t), 1)
+	f.put(t, "a", number(1))
+	f.put(t, "b", number(2))
+	view := f.restored(t)
+	key := "a"
+	for _, watch := range []views.Watch[string]{{}, {Prefix: []byte("a")}, {Key: &key}} {
+		watch.ChangesOnly, watch.Beat = true, 10*time.Millisecond
+		ctx, cancel := contextWithCancel(t)
+		var told []string
+		ready := ""
+		changes := view.Watch(ctx, watch)
+		for change := range changes.All() {
+			switch change.Kind {
+			case views.Ready:
+				told, ready = append(told, "ready"), changes.Position()
+				f.put(t, "a", number(3))
+			case views.RowPresent:
+				if told = append(told, change.Key); change.Key == "a" {
+					f.put(t, "c", number(4)) // which only the first watches: the others are told by a beat that they are further
+				}
+			case views.Beat:
+				if changes.Position() != ready && len(told) > 1 {
+					cancel()
+				}
+			}
+			if len(told) > 2 {
+				cancel()
+			}
+		}
+		if got := strings.Join(told, " "); got != "ready a" && got != "ready a c" {
+			t.Errorf("told %s", got)
+		}
+		after := changes.Position()
+		for change := range view.Watch(t.Context(), views.Watch[string]{Key: watch.Key, Prefix: watch.Prefix, ChangesOnly: true, After: "snapshot"}).All() {
+			if change.Kind == views.Ready {
+				break
+			}
+			if change.Kind != views.Reset {
+				t.Errorf("after a reset: %+v", change)
+			}
+		}
+		if after == ready {
+			t.Error("the position has not moved on")
+		}
+		f.put(t, "a", number(1))
+		f.level(t)
+	}
+}
+
 // TestWatchGo follows a prefix in the program itself.
 func TestWatchGo(t *testing.T) {
 	f := newFixture(t, kafkatest.Embedded(t), 2)
@@ -108,6 +159,9 @@ func TestWatchGo(t *testing.T) {
 		"a made-up position":        {Prefix: []byte("a"), After: "AAAA"},
 	} {
 		wrong := view.Watch(t.Context(), watch)
+		if !errors.Is(wrong.Err(), views.ErrWatchPosition) {
+			t.Errorf("%s, before it is followed: %v", name, wrong.Err())
+		}
 		for range wrong.All() {
 		}
 		if !errors.Is(wrong.Err(), views.ErrWatchPosition) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemill/tidemill/topology"
@@ -23,6 +24,7 @@ type queried struct {
 	totals  *views.View[bucketKey, Totals]
 	all     []part
 	sharing *views.Sharing // nil: this instance has a full copy
+	streams atomic.Int64   // of changes, that are open
 }
 
 // part is what is asked of every view, whatever is in it.
@@ -133,6 +135,7 @@ func (q *queried) Mount(mux *http.ServeMux) {
 	ofPath := func(r *http.Request) string { return r.PathValue("id") }
 	mux.Handle("GET /customers/{id}/orders", q.authorized(q.serveBuckets, ofPath))
 	mux.Handle("GET /customers/{id}/orders/{bucket}", q.authorized(q.serveBucket, ofPath))
+	mux.Handle("GET /customers/{id}/changes", q.authorized(q.serveChanges, ofPath))
 }
 
 // drainTimeout bounds how long a stop waits for others to take over what is shared out: they need no longer where they
@@ -141,14 +144,15 @@ const drainTimeout = time.Second
 
 // Stopping implements Component.
 func (q *queried) Stopping() {
-	if q.sharing == nil {
-		return
+	if q.sharing != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		if err := q.sharing.Drain(ctx); err != nil {
+			q.config.named("view").Info("the partitions move once this instance has stopped", "error", err)
+		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
-	if err := q.sharing.Drain(ctx); err != nil {
-		q.config.named("view").Info("the partitions move once this instance has stopped", "error", err)
-	}
+	q.byTime.EndWatches()
+	q.totals.EndWatches()
 }
 
 // Close implements Component.

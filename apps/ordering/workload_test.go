@@ -210,6 +210,11 @@ func TestRandomWorkload(t *testing.T) {
 		}
 		var model orderingtest.Model
 		random := orderingtest.NewRandom(*seed, *customers, start)
+		// Some customers look on; one never hangs up, the others do so every few events and go on at the next instance.
+		watching := []*folded{fold(t, orderingtest.Customer(0), -1, instances[0].url)}
+		for customer := 1; customer < min(*customers, 8); customer++ {
+			watching = append(watching, fold(t, orderingtest.Customer(customer), 5*customer, instances[customer%3].url, instances[(customer+1)%3].url, instances[(customer+2)%3].url))
+		}
 		const batches = 20
 		for batch := range batches {
 			load(t, broker.Broker, &model, random, *workload/batches)
@@ -227,6 +232,12 @@ func TestRandomWorkload(t *testing.T) {
 			eventually(t, "instance "+strconv.Itoa(customer%len(instances))+" agrees with the model (-seed "+strconv.FormatUint(*seed, 10)+")", func() error {
 				return compare(own.service, &model, orderingtest.Customer(customer))
 			})
+		}
+		for _, f := range watching {
+			eventually(t, "the changes as told agree with the model (-seed "+strconv.FormatUint(*seed, 10)+")", func() error { return f.is(&model) })
+			f.mu.Lock()
+			t.Logf("%s was told of its changes over %d connections, with %d resets", f.customer, f.opened, f.resets)
+			f.mu.Unlock()
 		}
 		t.Logf("%d commands, %d orders: compared row by row %s after the last was written", *workload, len(model.Orders()), time.Since(began).Round(time.Millisecond))
 	})

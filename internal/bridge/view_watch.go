@@ -29,6 +29,8 @@ type ViewSelection struct {
 	Key []byte
 	// Prefix selects the rows whose keys begin with it. Not to be combined with Key.
 	Prefix []byte
+	// ChangesOnly leaves out the rows as they are at the beginning.
+	ChangesOnly bool
 }
 
 // ViewEventKind is what an event of a watch tells.
@@ -317,6 +319,9 @@ func (w *ViewWatch) open() bool {
 	from, to := w.selection.Prefix, store.PrefixEnd(w.selection.Prefix)
 	if w.selection.Key != nil {
 		from, to = w.selection.Key, append(bytes.Clone(w.selection.Key), 0)
+	}
+	if w.selection.ChangesOnly {
+		from, to = []byte{0}, []byte{0} // no row lies between
 	}
 	scan := &ViewScan{ctx: w.ctx}
 	for i, number := range w.parts {

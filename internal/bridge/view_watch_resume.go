@@ -98,6 +98,13 @@ func (w *ViewWatch) levelled() int64 {
 	return max(0, level)
 }
 
+// CheckWatch returns what is wrong with the id that a watch of a selection is to go on after: an error that wraps
+// ErrViewPosition.
+func (v *View) CheckWatch(selection ViewSelection, after string) error {
+	_, err := (&ViewWatch{selection: selection}).parse(after)
+	return err
+}
+
 // parse reads what AppendID wrote. The empty text is none.
 func (w *ViewWatch) parse(text string) (*viewResume, error) {
 	switch {
