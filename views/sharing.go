@@ -121,6 +121,9 @@ type Sharing struct {
 	leftover map[int32]time.Time // guarded by mu: copies on the disk only, and when they go
 	told     map[int32]bool      // guarded by mu: the copies that the group knows to be ready
 	draining bool                // guarded by mu
+	// doubtless is until when the copies count as the owner's although the group has not confirmed it, because the brokers
+	// did not answer a moment ago; guarded by mu.
+	doubtless time.Time
 }
 
 // holdOf is a partition that the views are to hold.
@@ -173,7 +176,7 @@ func NewSharing(config SharingConfig) (*Sharing, error) {
 		nonce:  newNonce(), changed: make(chan struct{}), since: make(map[int32]time.Time),
 		holds: make(map[int32]*holdOf), leftover: make(map[int32]time.Time), told: make(map[int32]bool),
 	}
-	s.forward = forward.New(config.Instance, config.Transport, s.log)
+	s.forward = forward.New(config.Instance, s.Path(), config.Transport, s.log)
 	s.metrics = newSharingMetrics(s, config.Metrics)
 	return s, nil
 }

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,6 +52,22 @@ type instance struct {
 	url     string
 	stop    func() error // ends it gracefully
 	kill    func()       // ends it at once, in a child
+	signal  func(os.Signal) error
+}
+
+// pause stops a child as it is; proceed has it go on.
+func (i *instance) pause(t testing.TB) {
+	t.Helper()
+	if err := i.signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (i *instance) proceed(t testing.TB) {
+	t.Helper()
+	if err := i.signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // newInstance makes an instance and serves it. run then runs its view.
@@ -202,6 +219,7 @@ func (s *shared) spawn(t testing.TB, name string, change ...func(*instanceConfig
 		}
 		return nil
 	})
+	i.signal = command.Process.Signal
 	i.kill = func() {
 		// It may have ended by itself; then there is nothing to kill.
 		_ = command.Process.Kill()

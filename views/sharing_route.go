@@ -26,8 +26,12 @@ const (
 	HeaderInstance = "Tidemill-Instance"
 )
 
-// forwardLimit is how long an instance may take to begin an answer before another one is asked, where there is one.
-const forwardLimit = 500 * time.Millisecond
+const (
+	// forwardLimit is how long an instance may take to begin an answer before another one is asked, where there is one.
+	forwardLimit = 500 * time.Millisecond
+	// dispelLimit is how long a query waits for the brokers where the instance may have lost its partitions unheard.
+	dispelLimit = 250 * time.Millisecond
+)
 
 // staleness is what a query says of how old its answer may be.
 type staleness struct {
@@ -89,8 +93,15 @@ func reading(ctx context.Context) []int32 {
 func (s *Sharing) fresh(ctx context.Context, number int32, bound staleness) (age time.Duration, err error) {
 	now := time.Now()
 	s.mu.Lock()
+	hold := s.holds[number]
 	since, owned := s.since[number]
 	s.mu.Unlock()
+	if hold == nil {
+		return 0, fmt.Errorf("partition %d: %w", number, ErrElsewhere)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(hold.ctx, cancel)() // whoever waits for a copy that goes is to ask elsewhere
 	oldest := now
 	switch {
 	case bound.given:
@@ -99,6 +110,7 @@ func (s *Sharing) fresh(ctx context.Context, number int32, bound staleness) (age
 		if oldest = now.Add(-s.config.MaxStaleness); oldest.Before(since) {
 			oldest = since
 		}
+		s.dispel(ctx, number, now)
 	}
 	for _, v := range s.all() {
 		if !v.Held(number) {
@@ -114,6 +126,28 @@ func (s *Sharing) fresh(ctx context.Context, number int32, bound staleness) (age
 		age = max(age, time.Since(v.FreshAt(number)))
 	}
 	return age, nil
+}
+
+// dispel has an owner's copies caught up with the log where the group may have given the partition to another one
+// meanwhile: this instance was stopped for longer than the session time-out, or is cut off. Where the brokers cannot be
+// asked, MaxStaleness is what bounds its answers.
+func (s *Sharing) dispel(ctx context.Context, number int32, now time.Time) {
+	s.mu.Lock()
+	doubtful := s.member != nil && now.Sub(s.member.Confirmed()) > s.config.SessionTimeout && now.After(s.doubtless)
+	s.mu.Unlock()
+	if !doubtful {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, dispelLimit)
+	defer cancel()
+	for _, v := range s.all() {
+		if err := v.AwaitFresh(ctx, number, now); err != nil {
+			s.mu.Lock()
+			s.doubtless = time.Now().Add(time.Second) // the brokers do not answer: not every query is to wait for them
+			s.mu.Unlock()
+			return
+		}
+	}
 }
 
 // bases returns where a partition can be asked for, the best first: its owner, its standbys, and last who could not be
@@ -211,13 +245,26 @@ func (s *Sharing) attempt(w http.ResponseWriter, r *http.Request, ask asking, de
 	}
 	if len(bases) > 0 {
 		if prefersRedirect(r) && here != 0 {
-			s.redirect(w, r, bases[0])
-			return true, nil
+			for _, base := range bases {
+				unreachable := s.forward.Probe(r.Context(), base, forwardLimit)
+				if unreachable == nil {
+					s.redirect(w, r, base)
+					return true, nil
+				}
+				err = errors.Join(err, unreachable)
+			}
+			bases = nil
 		}
+	}
+	if len(bases) > 0 {
 		if r.GetBody != nil {
 			r.Body, _ = r.GetBody() // of bytes in memory: it cannot fail
 		}
-		elsewhere := s.forward.Serve(w, r, ask.limit, bases...)
+		last := time.Duration(0)
+		if here > 0 {
+			last = ask.limit // this instance can answer as well
+		}
+		elsewhere := s.forward.Serve(w, r, ask.limit, last, bases...)
 		if elsewhere == nil {
 			s.metrics.answered(wayForward)
 			return true, nil
@@ -259,14 +306,19 @@ func (s *Sharing) here(w http.ResponseWriter, r *http.Request, ask asking, deadl
 	reading, end := context.WithCancel(context.WithValue(r.Context(), readKey{}, []int32{number}))
 	defer end()
 	defer context.AfterFunc(hold.ctx, end)()
+	guarded := guard(w, r, func() bool { return r.Context().Err() == nil && (hold.ctx.Err() != nil || !s.held(number)) })
+	w = guarded
 	w.Header().Set(HeaderInstance, s.config.Instance)
 	w.Header().Set(HeaderStaleness, strconv.FormatFloat(age.Seconds(), 'f', 3, 64))
+	local.ServeHTTP(w, r.WithContext(reading))
+	if guarded.withheld {
+		return false, fmt.Errorf("partition %d has gone while it was read: %w", number, ErrElsewhere)
+	}
 	if owned {
 		s.metrics.answered(wayOwner)
 	} else {
 		s.metrics.answered(wayStandby)
 	}
-	local.ServeHTTP(w, r.WithContext(reading))
 	return true, nil
 }
 

@@ -61,16 +61,23 @@ func NewTransport() *http.Transport {
 // Forwarder sends requests on. It is safe for concurrent use.
 type Forwarder struct {
 	instance  string
+	path      string
 	transport http.RoundTripper
 	proxy     *httputil.ReverseProxy
 
-	mu       sync.Mutex
-	suspects map[string]time.Time // guarded by mu: base URL → when it could last not be reached
+	mu    sync.Mutex
+	known map[string]standing // guarded by mu: base URL → what was found there a moment ago
 }
 
-// New returns a forwarder that names itself as instance.
-func New(instance string, transport http.RoundTripper, logger *slog.Logger) *Forwarder {
-	f := &Forwarder{instance: instance, transport: transport, suspects: make(map[string]time.Time)}
+// standing is what was last found of an instance.
+type standing struct {
+	at        time.Time
+	reachable bool
+}
+
+// New returns a forwarder that names itself as instance. path is one that every instance answers at once, with 200.
+func New(instance, path string, transport http.RoundTripper, logger *slog.Logger) *Forwarder {
+	f := &Forwarder{instance: instance, path: path, transport: transport, known: make(map[string]standing)}
 	f.proxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.Host = r.In.Host // applications see the name that the client used
@@ -92,32 +99,38 @@ func Forwarded(r *http.Request) bool { return len(r.Header[HeaderForwarded]) > 0
 
 // Suspect reports whether an instance could not be reached a moment ago.
 func (f *Forwarder) Suspect(base string) bool {
+	known, found := f.recent(base)
+	return found && !known.reachable
+}
+
+// recent returns what was found of an instance within the last moment.
+func (f *Forwarder) recent(base string) (known standing, found bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	at, found := f.suspects[base]
-	if found && time.Since(at) > suspected {
-		delete(f.suspects, base)
-		return false
+	known, found = f.known[base]
+	return known, found && time.Since(known.at) <= suspected
+}
+
+// note notes what was found of an instance, and forgets what is old: instances come and go.
+func (f *Forwarder) note(base string, reachable bool) {
+	now := time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, found := f.known[base]; !found {
+		for other, known := range f.known {
+			if now.Sub(known.at) > suspected {
+				delete(f.known, other)
+			}
+		}
 	}
-	return found
-}
-
-func (f *Forwarder) suspect(base string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.suspects[base] = time.Now()
-}
-
-func (f *Forwarder) reached(base string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.suspects, base)
+	f.known[base] = standing{at: now, reachable: reachable}
 }
 
 // attempt is one call of Serve.
 type attempt struct {
 	bases []string
 	limit time.Duration // for the header of an answer, where there is another candidate; 0 for none
+	last  time.Duration // the same for the last candidate
 	err   error         // why nothing was written
 }
 
@@ -125,12 +138,13 @@ type attemptKey struct{}
 
 // Serve has the first of the instances that answers serve the request. It returns an error if none did, and nothing has been
 // written then. Only requests that may be repeated are sent to a second instance once the first has got them. limit bounds
-// how long an answer may take to begin while there is another candidate; 0 is no bound.
-func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request, limit time.Duration, bases ...string) error {
+// how long an answer may take to begin while there is another candidate, and last how long the last one's may; 0 is no bound. One
+// that does not live any more is given up sooner.
+func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request, limit, last time.Duration, bases ...string) error {
 	if len(bases) == 0 {
 		return ErrNobody
 	}
-	a := &attempt{bases: bases, limit: limit}
+	a := &attempt{bases: bases, limit: limit, last: last}
 	f.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), attemptKey{}, a)))
 	return a.err
 }
@@ -174,7 +188,7 @@ func (t attempts) RoundTrip(r *http.Request) (*http.Response, error) {
 	for i, base := range a.bases {
 		limit := a.limit
 		if i == len(a.bases)-1 {
-			limit = 0
+			limit = a.last
 		}
 		response, sent, err := t.f.try(r, base, limit)
 		if err == nil {
@@ -200,7 +214,8 @@ func repeatable(r *http.Request) bool {
 	return r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
 }
 
-// try asks one instance. An answer that says it cannot answer is an error. sent tells whether it may have acted.
+// try asks one instance. An answer that says it cannot answer is an error. sent tells whether it may have acted. Whether the
+// instance lives is looked after until all of a short answer has come, and while a stream goes on.
 func (f *Forwarder) try(r *http.Request, base string, limit time.Duration) (response *http.Response, sent bool, err error) {
 	target, err := url.Parse(base)
 	if err != nil {
@@ -211,24 +226,26 @@ func (f *Forwarder) try(r *http.Request, base string, limit time.Duration) (resp
 	location := *r.URL
 	location.Scheme, location.Host = target.Scheme, target.Host
 	out.URL = &location
-	var timer *time.Timer
-	if limit > 0 {
-		timer = time.AfterFunc(limit, func() { cancel(context.DeadlineExceeded) })
-	}
+	patient := f.watch(ctx, cancel, base, limit)
 	response, err = f.transport.RoundTrip(out)
-	if timer != nil && !timer.Stop() && err == nil {
-		response.Body.Close()
-		err = context.DeadlineExceeded
+	if err == nil && ctx.Err() != nil && r.Context().Err() == nil {
+		response.Body.Close() // given up in the moment that it came
+		err = context.Cause(ctx)
 	}
 	if err != nil {
+		patient.stop()
+		if cause := context.Cause(ctx); cause != nil && r.Context().Err() == nil {
+			err = cause
+		}
 		if r.Context().Err() == nil {
-			f.suspect(base)
+			f.note(base, false)
 		}
 		cancel(nil)
 		return nil, !dialled(err), err
 	}
-	f.reached(base)
+	f.note(base, true)
 	if response.StatusCode == http.StatusMisdirectedRequest && response.Header.Get(HeaderMisdirected) != "" {
+		patient.stop()
 		reason := response.Header.Get(HeaderMisdirected)
 		// What is left of it is of no use, and neither is an error of reading it.
 		_, _ = io.CopyN(io.Discard, response.Body, maxDrain)
@@ -236,18 +253,20 @@ func (f *Forwarder) try(r *http.Request, base string, limit time.Duration) (resp
 		cancel(nil)
 		return nil, false, fmt.Errorf("%w: %s", ErrMisdirected, reason)
 	}
+	patient.begun()
 	if repeatable(r) && response.ContentLength > 0 && response.ContentLength <= maxAnswer && r.Method != http.MethodHead {
 		body, err := io.ReadAll(response.Body)
+		patient.stop()
 		response.Body.Close()
 		cancel(nil)
 		if err != nil {
-			f.suspect(base)
+			f.note(base, false)
 			return nil, true, fmt.Errorf("reading the answer: %w", err)
 		}
 		response.Body = io.NopCloser(bytes.NewReader(body))
 		return response, true, nil
 	}
-	response.Body = &cancelling{response.Body, cancel}
+	response.Body = &watched{response.Body, patient, cancel}
 	return response, true, nil
 }
 
@@ -257,16 +276,18 @@ func dialled(err error) bool {
 	return errors.As(err, &operation) && operation.Op == "dial"
 }
 
-// cancelling ends the context of a request when its answer has been read.
-type cancelling struct {
+// watched is the body of an answer whose request is looked after until it has been read.
+type watched struct {
 	io.ReadCloser
-	cancel context.CancelCauseFunc
+	patient *patience
+	cancel  context.CancelCauseFunc
 }
 
 // Close closes the body.
-func (c *cancelling) Close() error {
-	defer c.cancel(nil)
-	return c.ReadCloser.Close()
+func (w *watched) Close() error {
+	w.patient.stop()
+	defer w.cancel(nil)
+	return w.ReadCloser.Close()
 }
 
 // Misdirect answers that this instance cannot answer, and another one may.
