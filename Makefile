@@ -28,7 +28,7 @@ FUZZTIME ?= 10s
 SEED  ?= 1
 SEEDS ?= 10000
 
-# Of the benchmark: main, quick or large.
+# Of the benchmark: main, quick, large, growth or full.
 BENCH ?= main
 
 # Of the fault campaign: how long it takes, and more of its flags ('-torture.seed=7 -torture.kind=kafka').

@@ -32,6 +32,7 @@ type childSpec struct {
 	Sizes      bool // the topology of value sizes instead of the calculator's
 	Partitions int32
 	Addr       string // where an HTTP handler listens
+	Memory     int64  // what it may map for its data, bytes; 0 for any amount
 	Profile    string // where the CPU profile goes; empty for none
 }
 
@@ -54,6 +55,11 @@ func runChild(text string) error {
 	if err := json.Unmarshal([]byte(text), &spec); err != nil {
 		return fmt.Errorf("%s: %w", childVariable, err)
 	}
+	if spec.Memory > 0 {
+		if err := limitMemory(spec.Memory); err != nil {
+			return err
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if spec.Profile != "" {
@@ -72,6 +78,15 @@ func runChild(text string) error {
 		return childProcessor(ctx, spec)
 	}
 	return childHandler(ctx, spec)
+}
+
+// limitMemory has the kernel refuse this process more than so many bytes of memory of its own.
+func limitMemory(bytes int64) error {
+	limit := syscall.Rlimit{Cur: uint64(bytes), Max: uint64(bytes)}
+	if err := syscall.Setrlimit(syscall.RLIMIT_DATA, &limit); err != nil {
+		return fmt.Errorf("limiting the memory to %d bytes: %w", bytes, err)
+	}
+	return nil
 }
 
 // childProcessor is the calculator's processor and nothing else.

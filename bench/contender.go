@@ -78,6 +78,7 @@ type processor struct {
 	dir               string
 	instance          string // Tidemill's
 	sizes             bool   // runs the topology of value sizes instead of the calculator
+	memory            int64  // what Tidemill may have, bytes; 0 for any amount
 	env               []string
 }
 
@@ -121,7 +122,7 @@ func (p *processor) command() (*exec.Cmd, error) {
 		var err error
 		cmd, err = childCommand(childSpec{
 			Mode: "processor", Broker: broker, Dir: p.dir, Guarantee: p.guarantee(), Profile: p.session.profile(p.work),
-			Instance: p.instance, Sizes: p.sizes, Partitions: p.session.partitions,
+			Instance: p.instance, Sizes: p.sizes, Partitions: p.session.partitions, Memory: p.memory,
 		})
 		if err != nil {
 			return nil, err

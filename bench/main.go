@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -36,6 +37,7 @@ type options struct {
 	keep       bool
 	profile    bool
 	plots      string
+	readme     string
 }
 
 func main() {
@@ -71,6 +73,7 @@ func parse(args []string) (options, error) {
 	flags.BoolVar(&o.keep, "keep", false, "keep the broker's and the contenders' files, and say where they are")
 	flags.BoolVar(&o.profile, "profile", false, "write CPU profiles of Tidemill's processes beside the results")
 	flags.StringVar(&o.plots, "plots", "", "draw the curves that the results have into this directory")
+	flags.StringVar(&o.readme, "readme", "", "put the table of the goals into this Markdown file, between its lines "+tableBegin+" and "+tableEnd)
 	works := flags.String("work", "", "only these, by comma: "+strings.Join(workNames(), ", "))
 	contenders := flags.String("contenders", "", "only these, by comma: "+strings.Join(contenderNames(), ", "))
 	rounds := flags.Int("rounds", 0, "how many rounds (default: the preset's)")
@@ -112,7 +115,7 @@ func parse(args []string) (options, error) {
 		return o, errors.New("-summary needs -out: which results?")
 	}
 	if o.out == "" {
-		o.out = filepath.Join("bench", "results", time.Now().Format("2006-01-02T1504")+"-"+o.presetName)
+		o.out = filepath.Join("bench", "results", resultsName(time.Now(), output("uname", "-sr"), runtime.NumCPU(), o.presetName))
 	}
 	return o, nil
 }
@@ -140,6 +143,11 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
+	if o.readme != "" {
+		if err := results.intoReadme(o.readme, o.out); err != nil {
+			return err
+		}
+	}
 	fmt.Fprintf(os.Stderr, "\nresults: %s.json and %s.md, after %s\n", o.out, o.out, time.Since(began).Round(time.Second))
 	return err
 }
@@ -152,9 +160,13 @@ func measure(ctx context.Context, o options, results *results) error {
 	}
 	defer s.close()
 	results.describe(s)
+	s.planned = o.count()
 	var failed []error
 	for round := range o.rounds {
 		for _, name := range o.works {
+			if works[name].single && round < o.rounds-1 {
+				continue // the last round has it
+			}
 			for _, c := range turned(o.contendersOf(works[name]), round) {
 				for _, point := range works[name].pointsOf(o.preset) {
 					err := s.record(ctx, results, name, c, point)
@@ -176,6 +188,7 @@ func measure(ctx context.Context, o options, results *results) error {
 func (s *session) record(ctx context.Context, results *results, name string, c contender, point int) error {
 	w := works[name]
 	s.round = results.round(name, c.name, point)
+	s.begun++
 	if s.round > 0 && slices.Contains(w.once, c.name) {
 		return nil
 	}
@@ -183,7 +196,7 @@ func (s *session) record(ctx context.Context, results *results, name string, c c
 	if w.points != nil {
 		title += " " + grouped(point)
 	}
-	s.say("round %d: %s, %s", s.round+1, title, c.title)
+	s.say("%d of %d, round %d: %s, %s", s.begun, s.planned, s.round+1, title, c.title)
 	values, err := s.measure(ctx, w, c, point)
 	if err != nil {
 		return err
@@ -191,6 +204,18 @@ func (s *session) record(ctx context.Context, results *results, name string, c c
 	s.say("    %s", shown(values))
 	results.add(name, c.name, s.round, point, values)
 	return results.save(s.out)
+}
+
+// count is how many runs there will be.
+func (o options) count() (n int) {
+	for _, name := range o.works {
+		rounds := o.rounds
+		if works[name].single {
+			rounds = 1
+		}
+		n += rounds * len(o.contendersOf(works[name])) * len(works[name].pointsOf(o.preset))
+	}
+	return n
 }
 
 // turned begins the list elsewhere in each round.

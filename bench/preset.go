@@ -29,7 +29,7 @@ var presets = map[string]preset{
 		rounds: 1, commands: 200_000, keys: 20_000, state: 100_000, paced: 4 * time.Second, slice: time.Second, largeKeys: 200_000,
 	},
 	"main": {
-		works:  []string{"throughput", "latency", "state", "state-small", "get", "post"},
+		works:  []string{"throughput", "latency", "state", "state-small", "get", "post", "large"},
 		only:   []string{"tidemill", "streams", "streams-tuned", "streams-alo", "goka", "view", "bare-get", "commander", "bare-post"},
 		rounds: 3, commands: 1_000_000, keys: 100_000, state: 1_000_000, paced: 6 * time.Second, slice: 2 * time.Second, largeKeys: 10_000_000,
 	},

@@ -22,6 +22,7 @@ const (
 type process struct {
 	cmd   *exec.Cmd
 	began time.Time
+	bound int64         // of its resident set, bytes: it is killed above; 0 for none
 	ended chan struct{} // closed when cmd.Wait has returned
 	err   error         // of Wait; read after ended
 
@@ -31,8 +32,9 @@ type process struct {
 	said  chan struct{}          // closed and replaced with each line; guarded by mu
 }
 
-// startProcess starts a command whose standard output has one word a line. Its standard error goes to a file.
-func startProcess(cmd *exec.Cmd, logFile string) (*process, error) {
+// startProcess starts a command whose standard output has one word a line. Its standard error goes to a file. Above bound bytes
+// of memory it is killed; 0 is no bound.
+func startProcess(cmd *exec.Cmd, logFile string, bound int64) (*process, error) {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
@@ -44,7 +46,7 @@ func startProcess(cmd *exec.Cmd, logFile string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: cmd, began: time.Now(), ended: make(chan struct{}), lines: map[string][]time.Time{}, said: make(chan struct{})}
+	p := &process{cmd: cmd, began: time.Now(), bound: bound, ended: make(chan struct{}), lines: map[string][]time.Time{}, said: make(chan struct{})}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -58,18 +60,28 @@ func startProcess(cmd *exec.Cmd, logFile string) (*process, error) {
 			p.mu.Unlock()
 		}
 		p.err = cmd.Wait()
+		if peak := p.peakMemory(); p.bound > 0 && peak > p.bound {
+			p.err = errors.Join(fmt.Errorf("%w: %d MB, and it may use %d", errMemory, peak>>20, p.bound>>20), p.err)
+		}
 	}()
 	go p.watchMemory()
 	return p, nil
 }
 
-// watchMemory notes the peak of the resident set until the process ends. What the kernel tells of an ended process (ru_maxrss)
+// errMemory is a process that used more memory than it may.
+var errMemory = errors.New("too much memory")
+
+// watchMemory notes the peak of the resident set until the process ends, and kills it above its bound. What the kernel tells of an ended process (ru_maxrss)
 // is of no use: it begins with the parent's at the fork.
 func (p *process) watchMemory() {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		p.noteMemory()
+		if p.bound > 0 && p.peakMemory() > p.bound {
+			_ = p.cmd.Process.Kill() // what has ended needs none
+			return
+		}
 		select {
 		case <-p.ended:
 			return
@@ -85,6 +97,12 @@ func (p *process) noteMemory() {
 		defer p.mu.Unlock()
 		p.peak = max(p.peak, kilobytes<<10)
 	}
+}
+
+func (p *process) peakMemory() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.peak
 }
 
 // await waits until the process has said a word, and returns when it first did.
@@ -160,7 +178,5 @@ func (p *process) kill() {
 }
 
 func (p *process) used() usage {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return usage{cpu: p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime(), memory: p.peak}
+	return usage{cpu: p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime(), memory: p.peakMemory()}
 }

@@ -11,16 +11,7 @@ import (
 func (r *results) markdown() string {
 	var b strings.Builder
 	b.WriteString("# Tidemill against its peers\n\n")
-	if n := len(r.Runs); n > 0 {
-		fmt.Fprintf(&b, "%s – %s, %d runs; medians.\n\n", r.Runs[0].At.Format("2006-01-02 15:04"), r.Runs[n-1].At.Format("15:04 UTC"), n)
-	}
-	for _, facts := range []map[string]string{r.Machine, r.Versions} {
-		var parts []string
-		for _, name := range slices.Sorted(maps.Keys(facts)) {
-			parts = append(parts, name+" "+facts[name])
-		}
-		fmt.Fprintf(&b, "%s\n\n", strings.Join(parts, " · "))
-	}
+	r.writeOrigin(&b)
 	if r.Scale["commands"] > 0 {
 		r.writeGoals(&b)
 	}
@@ -30,9 +21,23 @@ func (r *results) markdown() string {
 	return b.String()
 }
 
+// writeOrigin writes when, on what and with what was measured.
+func (r *results) writeOrigin(b *strings.Builder) {
+	if n := len(r.Runs); n > 0 {
+		fmt.Fprintf(b, "%s – %s, %d runs; medians.\n\n", r.Runs[0].At.Format("2006-01-02 15:04"), r.Runs[n-1].At.Format("15:04 UTC"), n)
+	}
+	for _, facts := range []map[string]string{r.Machine, r.Versions} {
+		var parts []string
+		for _, name := range slices.Sorted(maps.Keys(facts)) {
+			parts = append(parts, name+" "+facts[name])
+		}
+		fmt.Fprintf(b, "%s\n\n", strings.Join(parts, " · "))
+	}
+}
+
 // writeGoals writes the table of the goals.
 func (r *results) writeGoals(b *strings.Builder) {
-	writeTable(b, []string{"work", "Tidemill", "peer, defaults", "peer, tuned", "ratio", "goal", ""}, func(yield func([]string)) {
+	writeTable(b, []string{"work", "Tidemill", "peer, defaults", "peer, tuned", "ratio", "goal", "met?"}, func(yield func([]string)) {
 		for _, g := range goals {
 			yield(g.judge(r).cells(r))
 		}
@@ -132,7 +137,7 @@ var columnTitles = map[string]string{
 	"ready_s": "ready after, s", "broker_cpu_s": "broker's CPU, s", "events": "events", "p50_ms": "p50, ms", "p90_ms": "p90, ms",
 	"p99_ms": "p99, ms", "max_ms": "max, ms", "running_s": "works again after kill -9, s", "ready_again_s": "says it runs, s",
 	"outage_s": "from the kill, s", "restore_s": "restore, s", "restore_start_s": "restore with the start, s", "restore_cpu_s": "CPU of it, s",
-	"cpu_us": "CPU each, µs", "wall_us": "wall each, µs", "measured": "measured", "state_mb": "state on disk, MB", "keys": "keys", "limit_mb": "GOMEMLIMIT, MB",
+	"cpu_us": "CPU each, µs", "wall_us": "wall each, µs", "measured": "measured", "state_mb": "state on disk, MB", "keys": "keys", "limit_mb": "GOMEMLIMIT, MB", "bound_mb": "bound, MB",
 }
 
 func titles(columns []string) []string {

@@ -19,15 +19,16 @@ import (
 // session is one broker and what is measured on it, one after another.
 type session struct {
 	options
-	began  time.Time
-	cache  string // where the peers are built
-	dir    string // temporary
-	broker *kafkatest.Process
-	admin  *log.Admin
-	loaded string // what the topic of commands holds
-	runs   int
-	round  int
-	point  int // of a curve, where the work has one
+	began          time.Time
+	cache          string // where the peers are built
+	dir            string // temporary
+	broker         *kafkatest.Process
+	admin          *log.Admin
+	loaded         string // what the topic of commands holds
+	runs           int
+	begun, planned int // runs of the measurement
+	round          int
+	point          int // of a curve, where the work has one
 
 	partitions int32 // of every topic
 }
@@ -191,7 +192,7 @@ func (s *session) start(ctx context.Context, p *processor) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return startProcess(cmd, s.logFile())
+	return startProcess(cmd, s.logFile(), p.memory)
 }
 
 var forever = map[string]string{"retention.ms": "-1", "retention.bytes": "-1"}

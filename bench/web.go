@@ -85,7 +85,7 @@ func (s *session) ask(ctx context.Context, c contender, status string, request f
 	if err != nil {
 		return nil, err
 	}
-	run, err := startProcess(cmd, s.logFile())
+	run, err := startProcess(cmd, s.logFile(), 0)
 	if err != nil {
 		return nil, err
 	}

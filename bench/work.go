@@ -12,6 +12,7 @@ type work struct {
 	title      string
 	contenders []string
 	once       []string             // those that are measured in the first round only
+	single     bool                 // one round is enough: the last
 	timeout    time.Duration        // of one run
 	points     func(p preset) []int // of a curve: one run for each; nil is one run
 	run        func(ctx context.Context, s *session, c contender) (map[string]float64, error)
@@ -21,6 +22,7 @@ var works = map[string]work{
 	"throughput": {
 		title:      "throughput",
 		contenders: []string{"tidemill", "streams", "streams-tuned", "goka", "streams-alo", "streams-alo-tuned", "tidemill-alo"},
+		once:       []string{"streams-alo", "streams-alo-tuned", "tidemill-alo"}, // no goal compares with them
 		timeout:    3 * time.Minute, run: runThroughput,
 	},
 	"latency": {
@@ -52,7 +54,7 @@ var works = map[string]work{
 	"sizes": {
 		title: "cost over value size", contenders: []string{"tidemill"}, timeout: 3 * time.Minute, points: valueSizes, run: runSizes,
 	},
-	"large": {title: "large state in little memory", contenders: []string{"tidemill"}, timeout: 20 * time.Minute, run: runLarge},
+	"large": {title: "large state in little memory", contenders: []string{"tidemill"}, single: true, timeout: 20 * time.Minute, run: runLarge},
 }
 
 // pointsOf are the points of a curve; a work that is none has one.

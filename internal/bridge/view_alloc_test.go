@@ -1,0 +1,111 @@
+//go:build !race
+
+package bridge
+
+import (
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/codecs"
+	"github.com/tidemill/tidemill/internal/store"
+)
+
+// viewPerFetch is how many rows a view applies at a time in its budgets' tests.
+const viewPerFetch = 500
+
+// viewBudgets are the allocations that applying a row to a view may cost, on average over a fetch. A budget is lowered when the
+// view gets better, and raised only with a reason in the commit. The race detector allocates: the file is not built with it.
+var viewBudgets = []struct {
+	name    string
+	most    float64
+	counts  []codecs.Prefixer
+	watched bool
+}{
+	{name: "rows", most: 0.2},
+	{name: "rows and their counts", most: 9, counts: []codecs.Prefixer{viewBudgetRows.Partition()}},
+	{name: "rows that are watched", most: 2.5, watched: true},
+}
+
+var viewBudgetRows = codecs.Rows(codecs.OrderedString(), codecs.OrderedInt64())
+
+func TestViewApplyBudgets(t *testing.T) {
+	for _, budget := range viewBudgets {
+		t.Run(budget.name, func(t *testing.T) {
+			run := applyToView(t, budget.counts, budget.watched)
+			for range 20 {
+				run() // buffers grow to their size
+			}
+			got := testing.AllocsPerRun(40, run) / viewPerFetch
+			t.Logf("%.2f allocations a row, the budget is %g", got, budget.most)
+			if got > budget.most {
+				t.Errorf("%.2f allocations a row, the budget is %g", got, budget.most)
+			}
+		})
+	}
+}
+
+// BenchmarkViewApply has the budgets' work as benchmarks; a time is that of one row.
+func BenchmarkViewApply(b *testing.B) {
+	for _, budget := range viewBudgets {
+		b.Run(budget.name, func(b *testing.B) {
+			run := applyToView(b, budget.counts, budget.watched)
+			run()
+			b.ReportAllocs()
+			b.ResetTimer()
+			for n := 0; n < b.N; n += viewPerFetch {
+				run()
+			}
+		})
+	}
+}
+
+// applyToView returns a function that applies the rows of one fetch to a view's partition that can be read, on LevelDB. Half of
+// the rows are there already.
+func applyToView(t testing.TB, counts []codecs.Prefixer, watched bool) func() {
+	engine, err := store.OpenLevelDB(t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	hub := newViewHub()
+	hub.active.Store(watched)
+	view := &View{config: ViewConfig{Name: "rows", Topic: "rows-changelog", Now: time.Now}, log: slog.New(slog.DiscardHandler), hub: hub}
+	p := &viewPartition{
+		view: view, batch: store.NewBatch(), counts: newViewCounts("rows", counts), session: &viewSession{},
+		feed: &viewFeed{hub: hub, limit: viewRecentBytes},
+	}
+	p.engine.Store(&viewEngine{engine})
+	p.ready.Store(true)
+	const prepared = 80
+	batches := make([]*viewBatch, prepared)
+	for n := range batches {
+		batches[n] = &viewBatch{}
+		for i := range viewPerFetch {
+			key, err := viewBudgetRows.Append(nil, codecs.Row[string, int64]{Partition: fmt.Sprintf("customer-%d", i%50), Sort: int64(n*viewPerFetch/2 + i)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			batches[n].records = append(batches[n].records, &kgo.Record{Key: key, Value: []byte(`{"label":"cup","price":"4.50","quantity":1}`)})
+		}
+	}
+	next := 0
+	return func() {
+		batch := batches[next%prepared]
+		for i, record := range batch.records {
+			record.Offset = int64(next*viewPerFetch + i)
+		}
+		next++
+		batch.next = int64(next * viewPerFetch)
+		if err := p.apply(batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
