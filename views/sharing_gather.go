@@ -58,11 +58,8 @@ func (h *sharedHandler[K, V]) serveAll(w http.ResponseWriter, r, original *http.
 		h.servePart(w, r, parameters, bound)
 		return
 	}
-	if streams(r) {
-		problem.Write(w, problem.Details{
-			Type: "urn:tidemill:stream-over-partitions", Status: http.StatusNotImplemented,
-			Detail: "a shared view streams the changes of a key, or of a prefix that lies on one partition; open a stream for each",
-		})
+	if wantsEvents(r) {
+		h.serveStream(w, original, parameters, bound)
 		return
 	}
 	q, err := h.gathering(r, parameters, bound)
@@ -70,9 +67,17 @@ func (h *sharedHandler[K, V]) serveAll(w http.ResponseWriter, r, original *http.
 		refuse(w, err)
 		return
 	}
-	numbers := make([]int32, h.view.bridge.Partitions())
-	for i := range numbers {
-		numbers[i] = int32(i)
+	number, one := h.view.bridge.Within(q.bounds.from, q.bounds.to)
+	if one && !q.partial {
+		h.sharing.serve(w, original, h.asking(r, parameters, number, bound), h.local())
+		return
+	}
+	numbers := []int32{number}
+	if !one {
+		numbers = make([]int32, h.view.bridge.Partitions())
+		for i := range numbers {
+			numbers[i] = int32(i)
+		}
 	}
 	if len(numbers) == 0 {
 		h.sharing.fail(w, -1, ErrNotReady)

@@ -58,15 +58,10 @@ func (h *sharedHandler[K, V]) asking(r *http.Request, parameters parameters, num
 	}
 	wait = min(wait, h.MaxWait)
 	limit := forwardLimit
-	if parameters.has("token") || len(r.Header[HeaderToken]) > 0 || streams(r) {
+	if parameters.has("token") || len(r.Header[HeaderToken]) > 0 || wantsEvents(r) {
 		limit += wait
 	}
 	return asking{partition: number, bound: bound, wait: max(wait, forwardLimit), limit: limit}
-}
-
-// streams reports whether a request asks for server-sent events.
-func streams(r *http.Request) bool {
-	return strings.Contains(r.Header.Get("Accept"), "text/event-stream")
 }
 
 // local is the view's own handler, without the parameter that is not its own.

@@ -2,6 +2,7 @@ package views
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	json "encoding/json/v2"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/tidemill/tidemill/internal/store"
 )
 
 // headerPartitions names, in a request between instances, the partitions whose rows are asked for.
@@ -210,6 +213,17 @@ func (h *sharedHandler[K, V]) part(w http.ResponseWriter, r *http.Request, q gat
 
 // collect reads the rows of some partitions.
 func (h *sharedHandler[K, V]) collect(ctx context.Context, p *part, q gathering[K], numbers []int32) error {
+	if q.counts && bytes.Equal(store.PrefixEnd(q.bounds.from), q.bounds.to) {
+		counted, kept, err := h.view.bridge.Counted(q.bounds.from, numbers...)
+		if err != nil {
+			return fmt.Errorf("counting rows of view %s: %w", h.view.name, err)
+		}
+		if kept && len(counted.Numbers) == len(numbers) {
+			p.Count = counted.Rows
+			h.stand(p, counted.Numbers, counted.Positions)
+			return nil
+		}
+	}
 	scan, err := h.view.bridge.ScanOf(ctx, numbers, q.bounds.from, q.bounds.to, q.bounds.descending)
 	if err != nil {
 		return fmt.Errorf("reading view %s: %w", h.view.name, err)
@@ -239,8 +253,17 @@ func (h *sharedHandler[K, V]) collect(ctx context.Context, p *part, q gathering[
 	if err := scan.Finish(); err != nil {
 		return fmt.Errorf("reading view %s: %w", h.view.name, err)
 	}
-	for i, position := range scan.Positions() {
-		p.Partitions[i].Position, p.Partitions[i].Lag = position, h.view.bridge.Lag(numbers[i])
-	}
+	h.stand(p, numbers, scan.Positions())
 	return nil
+}
+
+// stand notes in a part where the partitions stood.
+func (h *sharedHandler[K, V]) stand(p *part, numbers []int32, positions []int64) {
+	for i, number := range numbers {
+		for at := range p.Partitions {
+			if p.Partitions[at].Partition == number {
+				p.Partitions[at].Position, p.Partitions[at].Lag = positions[i], h.view.bridge.Lag(number)
+			}
+		}
+	}
 }

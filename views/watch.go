@@ -24,6 +24,9 @@ type Watch[K any] struct {
 	Key *K
 	// Prefix selects the rows whose keys' encodings begin with it. Not to be combined with Key.
 	Prefix []byte
+	// Partition, where not nil, restricts Prefix to the rows of one partition. In a shared view a watch is of rows that are all
+	// on this instance; one of rows on several partitions may end with ErrElsewhere.
+	Partition *int32
 	// After is a position that Changes.Position returned, to go on from: here or at another instance, before or after a
 	// restart. Empty begins with the present rows.
 	After string
@@ -177,10 +180,16 @@ func (v *View[K, V]) EndWatches() { v.bridge.EndWatches() }
 func (v *View[K, V]) selection(w Watch[K]) (s bridge.ViewSelection, err error) {
 	if w.Key == nil {
 		s.Prefix, s.ChangesOnly = w.Prefix, w.ChangesOnly
+		if w.Partition != nil {
+			s.One, s.Partition = true, *w.Partition
+		}
 		return s, nil
 	}
 	if len(w.Prefix) > 0 {
 		return s, fmt.Errorf("watching view %s: a key and a prefix were given; choose one", v.name)
+	}
+	if w.Partition != nil {
+		return s, fmt.Errorf("watching view %s: a key and a partition were given; choose one", v.name)
 	}
 	s.ChangesOnly = w.ChangesOnly
 	if s.Key, err = v.keys.Append([]byte{}, *w.Key); err != nil {

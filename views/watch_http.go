@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +28,18 @@ const HeaderLastEventID = "Last-Event-ID"
 
 // parameterLastEventID stands in for the header on a page's first connection, where EventSource sends none.
 const parameterLastEventID = "last-event-id"
+
+// parameterPartition restricts a stream to the rows of one partition.
+const parameterPartition = "partition"
+
+// parsePartition reads a partition's number.
+func parsePartition(text string) (int32, error) {
+	number, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || number < 0 {
+		return 0, fmt.Errorf("partition is %q; it must be a number from 0 on", text)
+	}
+	return int32(number), nil
+}
 
 // maxFlush bounds what is written to a stream at once: as long as each such piece is taken within the time for it, a
 // reader may be as slow as it likes.
@@ -61,7 +74,7 @@ type stream[K, V any] struct {
 
 // serveWatch answers with a stream. It returns the status answered.
 func (h *handler[K, V]) serveWatch(w http.ResponseWriter, r *http.Request, single bool, text string, p parameters) int {
-	if err := p.only("key", "prefix", "token", parameterLastEventID); err != nil {
+	if err := p.only("key", "prefix", "token", parameterLastEventID, parameterPartition); err != nil {
 		return refuse(w, fmt.Errorf("%w; a stream has no range, order or pages", err))
 	}
 	var watch Watch[K]
@@ -80,6 +93,13 @@ func (h *handler[K, V]) serveWatch(w http.ResponseWriter, r *http.Request, singl
 			return refuse(w, fmt.Errorf("prefix cannot be read: %w", err))
 		}
 		watch.Prefix = prefix
+	}
+	if p.has(parameterPartition) {
+		number, err := parsePartition(p.text(parameterPartition))
+		if err != nil {
+			return refuse(w, err)
+		}
+		watch.Partition = &number
 	}
 	selection, err := h.view.selection(watch)
 	if err != nil {

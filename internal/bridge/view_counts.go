@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/internal/store"
@@ -239,8 +240,8 @@ type ViewCount struct {
 }
 
 // Counted returns how many rows have keys that begin with a prefix, without walking them. It reports false if the prefix is not
-// of a kind that is counted. The error wraps ErrViewNotReady.
-func (v *View) Counted(prefix []byte) (count ViewCount, kept bool, err error) {
+// of a kind that is counted. Where partitions are named, only their rows are counted. The error wraps ErrViewNotReady.
+func (v *View) Counted(prefix []byte, only ...int32) (count ViewCount, kept bool, err error) {
 	key, kept := v.countKey(prefix)
 	if !kept {
 		return count, false, nil
@@ -248,6 +249,9 @@ func (v *View) Counted(prefix []byte) (count ViewCount, kept bool, err error) {
 	partitions := *v.partitions.Load()
 	if number, ok := v.Within(prefix, store.PrefixEnd(prefix)); ok {
 		partitions = partitions[number : number+1]
+	}
+	if len(only) > 0 {
+		partitions = slices.DeleteFunc(slices.Clone(partitions), func(p *viewPartition) bool { return !slices.Contains(only, p.number) })
 	}
 	if len(partitions) == 0 {
 		return count, true, ErrViewNotReady

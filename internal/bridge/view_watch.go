@@ -29,6 +29,9 @@ type ViewSelection struct {
 	Key []byte
 	// Prefix selects the rows whose keys begin with it. Not to be combined with Key.
 	Prefix []byte
+	// One restricts Prefix to the rows of Partition.
+	One       bool
+	Partition int32
 	// ChangesOnly leaves out the rows as they are at the beginning.
 	ChangesOnly bool
 }
@@ -220,7 +223,9 @@ func (w *ViewWatch) locate() bool {
 		return false
 	}
 	single := int32(-1)
-	if w.selection.Key != nil {
+	if w.selection.One {
+		single = w.selection.Partition
+	} else if w.selection.Key != nil {
 		single = v.PartitionOf(w.selection.Key)
 	} else if v.config.Partitioner != nil {
 		if _, whole := v.config.Partitioner.PartitionPart(w.selection.Prefix); whole {
@@ -240,6 +245,9 @@ func (w *ViewWatch) locate() bool {
 
 // here returns an error if another instance has rows that are watched.
 func (w *ViewWatch) here() error {
+	if w.selection.One && w.view.partition(w.selection.Partition) == nil {
+		return fmt.Errorf("there is no partition %d", w.selection.Partition)
+	}
 	if !w.view.config.Shared || !w.view.assigned.Load() {
 		return nil
 	}

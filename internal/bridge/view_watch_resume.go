@@ -47,7 +47,11 @@ func (s ViewSelection) identity() uint32 {
 		hash.Write(s.Key)
 		return hash.Sum32()
 	}
-	hash.Write([]byte{2})
+	if s.One {
+		hash.Write(binary.BigEndian.AppendUint32([]byte{3}, uint32(s.Partition)))
+	} else {
+		hash.Write([]byte{2})
+	}
 	hash.Write(s.Prefix)
 	return hash.Sum32()
 }
