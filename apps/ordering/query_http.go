@@ -1,6 +1,7 @@
 package ordering
 
 import (
+	"context"
 	"encoding/json/v2"
 	"fmt"
 	"net/http"
@@ -70,10 +71,11 @@ type asked struct {
 }
 
 // authorized lets a principal ask about itself alone, has the instance answer that holds the customer's orders, and waits
-// there for the request's token. customer says who is asked about.
-func (q *queried) authorized(serve func(http.ResponseWriter, *http.Request, asked), customer func(*http.Request) string) http.Handler {
+// there until the views that it reads show what the request's token says. customer says who is asked about.
+func (q *queried) authorized(serve func(http.ResponseWriter, *http.Request, asked), customer func(*http.Request) string, reads ...part) http.Handler {
 	var held http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if views.AwaitToken(w, r, q.await) {
+		waits := func(ctx context.Context, token views.Token) error { return await(ctx, token, reads) }
+		if views.AwaitToken(w, r, waits) {
 			// It has been parsed before.
 			query, _ := url.ParseQuery(r.URL.RawQuery)
 			serve(w, r, asked{customer: customer(r), query: query})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,13 +44,14 @@ func newQueried(config Config, built *topology.Topology, tables queryTables) (*q
 			return nil, err
 		}
 	}
-	q.byTime, err = newView(config, q.sharing, tables.byTime)
+	way := wayOfCommands(built)
+	q.byTime, err = newView(config, q.sharing, way, tables.byTime)
 	failed = errors.Join(failed, err)
-	q.byPrice, err = newView(config, q.sharing, tables.byPrice)
+	q.byPrice, err = newView(config, q.sharing, way, tables.byPrice)
 	failed = errors.Join(failed, err)
-	q.items, err = newView(config, q.sharing, tables.items)
+	q.items, err = newView(config, q.sharing, way, tables.items)
 	failed = errors.Join(failed, err)
-	q.totals, err = newView(config, q.sharing, tables.totals)
+	q.totals, err = newView(config, q.sharing, way, tables.totals)
 	if failed = errors.Join(failed, err); failed != nil {
 		return nil, failed
 	}
@@ -66,14 +68,32 @@ func newSharing(config Config) (*views.Sharing, error) {
 	})
 }
 
-func newView[K, V any](config Config, sharing *views.Sharing, from topology.Table[K, V]) (*views.View[K, V], error) {
+// wayOfCommands returns how a command comes to the tables: by the command service's processor to the events, by the query
+// application to the customers' partitions, and there to the rows.
+func wayOfCommands(built *topology.Topology) views.Processor {
+	way := views.Processor{Group: Group, Topics: []string{Commands.Name()}}
+	var rest []views.Hop
+	for _, sub := range built.Graph().SubTopologies {
+		hop := views.Hop{Topics: sub.SourceTopics(), Group: sub.Group}
+		if slices.Contains(hop.Topics, Events.Name()) {
+			way.Then = append(way.Then, hop)
+			continue
+		}
+		hop.Repartitioned = true
+		rest = append(rest, hop)
+	}
+	way.Then = append(way.Then, rest...)
+	return way
+}
+
+func newView[K, V any](config Config, sharing *views.Sharing, way views.Processor, from topology.Table[K, V]) (*views.View[K, V], error) {
 	table, ok := from.Describe()
 	if !ok {
 		return nil, errors.New("a table of the query side has no store")
 	}
 	name := config.Thresholds.Application() + "-" + table.Store
 	return views.New(views.Config[K, V]{
-		Name: name, Changelog: table.Changelog, KeyCodec: table.Key, ValueCodec: table.Value,
+		Name: name, Processor: way, Changelog: table.Changelog, KeyCodec: table.Key, ValueCodec: table.Value,
 		Dir: filepath.Join(config.Dir, "views", name), Log: config.Kafka, Sharing: sharing,
 		Logger: config.named("view"), Metrics: config.Metrics,
 	})
@@ -116,10 +136,17 @@ func (q *queried) Ready() error {
 	return fmt.Errorf("restoring: %d of %d changelog offsets", restored, total)
 }
 
-// await waits until every view shows the effect of a token's command.
-func (q *queried) await(ctx context.Context, token views.Token) error {
-	for _, view := range q.all {
-		if err := view.Await(ctx, token); err != nil {
+// await waits until each of some views shows the effect of a token's command. They wait side by side, for each follows the
+// command all the way.
+func await(ctx context.Context, token views.Token, parts []part) error {
+	errs := make([]error, len(parts))
+	var wait sync.WaitGroup
+	for i, view := range parts {
+		wait.Go(func() { errs[i] = view.Await(ctx, token) })
+	}
+	wait.Wait()
+	for _, err := range errs {
+		if err != nil {
 			return err
 		}
 	}
@@ -131,11 +158,11 @@ func (q *queried) Mount(mux *http.ServeMux) {
 	if q.sharing != nil {
 		mux.Handle(q.sharing.Path(), q.sharing)
 	}
-	mux.Handle("GET /orders", q.authorized(q.serveItems, func(r *http.Request) string { return r.URL.Query().Get("customerId") }))
+	mux.Handle("GET /orders", q.authorized(q.serveItems, func(r *http.Request) string { return r.URL.Query().Get("customerId") }, q.items))
 	ofPath := func(r *http.Request) string { return r.PathValue("id") }
-	mux.Handle("GET /customers/{id}/orders", q.authorized(q.serveBuckets, ofPath))
-	mux.Handle("GET /customers/{id}/orders/{bucket}", q.authorized(q.serveBucket, ofPath))
-	mux.Handle("GET /customers/{id}/changes", q.authorized(q.serveChanges, ofPath))
+	mux.Handle("GET /customers/{id}/orders", q.authorized(q.serveBuckets, ofPath, q.totals, q.byTime, q.byPrice))
+	mux.Handle("GET /customers/{id}/orders/{bucket}", q.authorized(q.serveBucket, ofPath, q.totals, q.byTime, q.byPrice))
+	mux.Handle("GET /customers/{id}/changes", q.authorized(q.serveChanges, ofPath, q.totals, q.byTime))
 }
 
 // drainTimeout bounds how long a stop waits for others to take over what is shared out: they need no longer where they

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/internal/token"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 const (
@@ -78,6 +79,7 @@ type viewGate struct {
 	passed  map[viewQuestion]viewPassed // guarded by mu: the last answers
 
 	topics map[string]viewSpread // of the run's goroutine: what is known of the topics on the way
+	reader *kgo.Client           // of the run's goroutine: reads them; nil before it is needed
 }
 
 func newViewGate(v *View) *viewGate {
@@ -193,6 +195,7 @@ func (g *viewGate) leave(waiter *viewToken) {
 // run asks for as long as somebody waits: a millisecond apart at first, and whenever somebody new comes.
 func (g *viewGate) run(ctx context.Context, s *viewSession) {
 	pending := g.begin()
+	defer g.closeReader()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	pause := viewPollMin
@@ -228,6 +231,22 @@ func (g *viewGate) run(ctx context.Context, s *viewSession) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// connected returns a client to read the topics on the way with, other than the changelog. It is not the session's: a broker
+// answers what comes over one connection in its order, and the session's fetches wait there for something new.
+func (g *viewGate) connected() (_ *kgo.Client, err error) {
+	if g.reader == nil {
+		g.reader, err = g.view.config.Client(viewConsumerOptions("tidemill-view-" + g.view.config.Name)...)
+	}
+	return g.reader, err
+}
+
+func (g *viewGate) closeReader() {
+	if g.reader != nil {
+		g.reader.Close()
+		g.reader = nil
 	}
 }
 

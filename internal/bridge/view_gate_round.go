@@ -36,12 +36,22 @@ func (r *viewRound) run() (pending bool, err error) {
 	if len(waiters) == 0 {
 		return false, nil
 	}
+	left := waiters[:0]
 	for _, w := range waiters {
 		if w.path == nil {
-			if err := r.prepare(w); err != nil {
+			err := r.prepare(w)
+			if errors.Is(err, ErrForeignToken) {
+				r.gate.arrived([]*viewToken{w}, []viewArrival{{err: err}})
+				continue
+			}
+			if err != nil {
 				return true, err
 			}
 		}
+		left = append(left, w)
+	}
+	if waiters = left; len(waiters) == 0 {
+		return false, nil
 	}
 	if err := r.ask(waiters); err != nil {
 		return true, err
@@ -63,6 +73,11 @@ func (g *viewGate) waiting() []*viewToken {
 // from which they may come to the partitions that matter.
 func (r *viewRound) prepare(w *viewToken) error {
 	config := &r.session.view.config
+	if len(config.Hops) > 0 {
+		if err := r.exists(w.place); err != nil {
+			return err
+		}
+	}
 	path := make([]map[string][]int32, len(config.Hops)+2)
 	reached := []int32{w.place.partition} // nil for all
 	for i := range config.Hops {
@@ -98,6 +113,19 @@ func (r *viewRound) prepare(w *viewToken) error {
 	return nil
 }
 
+// exists returns an error that wraps ErrForeignToken if a topic does not have a partition.
+func (r *viewRound) exists(place viewPlace) error {
+	spread, err := r.spread(place.topic)
+	if err == nil && int(place.partition) >= len(spread.leaders) {
+		delete(r.gate.topics, place.topic) // it may have got more since
+		spread, err = r.spread(place.topic)
+	}
+	if err == nil && int(place.partition) >= len(spread.leaders) {
+		err = fmt.Errorf("%w: it is of partition %d, and %s has %d", ErrForeignToken, place.partition, place.topic, len(spread.leaders))
+	}
+	return err
+}
+
 func viewAdd(path map[string][]int32, topic string, numbers []int32) map[string][]int32 {
 	if path == nil {
 		path = make(map[string][]int32)
@@ -128,7 +156,15 @@ func (r *viewRound) spread(topic string) (viewSpread, error) {
 	if known, found := r.gate.topics[topic]; found {
 		return known, nil
 	}
-	described, leaders, err := viewLeaders(r.ctx, r.session.client, topic)
+	client := r.session.client
+	if topic != r.session.view.config.Topic {
+		reader, err := r.gate.connected()
+		if err != nil {
+			return viewSpread{}, err
+		}
+		client = reader // which knows the leaders then
+	}
+	described, leaders, err := viewLeaders(r.ctx, client, topic)
 	if err != nil {
 		return viewSpread{}, err
 	}
@@ -263,8 +299,12 @@ func (r *viewRound) last(place viewPlace, committed, end int64) (int64, error) {
 
 // lastFrom is last within a stretch.
 func (r *viewRound) lastFrom(source viewSource, from, end int64) (after int64, err error) {
+	reader, err := r.gate.connected()
+	if err != nil {
+		return 0, err
+	}
 	for idle := 0; from < end; {
-		records, next, err := viewRead(r.ctx, r.session.client, source, from)
+		records, next, err := viewRead(r.ctx, reader, source, from)
 		if err != nil {
 			return 0, err
 		}
