@@ -96,7 +96,8 @@ type handler[K, V any] struct {
 // Events have ids. A client that comes back with the header Last-Event-ID, or the parameter last-event-id, gets the changes
 // since and then ready, at this instance or another one, before or after a restart; or reset, when the changes since are
 // not known any more. Comments come as heartbeats. A slow client gets the latest of each row; one that takes nothing for
-// WriteTimeout is cut off.
+// WriteTimeout is cut off. Over HTTP/1.1 a stream takes its connection over from the server: it ends with the view or
+// EndWatches, and http.Server.Shutdown does not wait for it.
 //
 // Parameters that it does not know are refused, so that a misspelt one does not go unnoticed.
 //

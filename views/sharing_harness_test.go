@@ -31,7 +31,7 @@ type instanceConfig struct {
 	Name      string
 	Address   string // to listen on
 	URL       string // "" for the address
-	Group     string
+	Group     string // "" for a full copy, which is not shared out
 	Changelog string
 	Processor views.Processor
 	Brokers   []string
@@ -50,6 +50,7 @@ type instance struct {
 	view    *views.View[string, amount]
 	mux     *http.ServeMux
 	url     string
+	pid     int          // of a child
 	stop    func() error // ends it gracefully
 	kill    func()       // ends it at once, in a child
 	signal  func(os.Signal) error
@@ -86,10 +87,12 @@ func newInstance(config instanceConfig) (i *instance, run func(context.Context) 
 	if os.Getenv("TIDEMILL_TEST_LOG") != "" {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", config.Name)
 	}
-	i.sharing, err = views.NewSharing(views.SharingConfig{
-		Group: config.Group, URL: advertised, Instance: config.Name, Standbys: config.Standbys, SessionTimeout: config.Session,
-		MaxStaleness: config.Stale, KeepCopies: config.Keep, ReachableIn: config.Reachable, Log: log, Logger: logger,
-	})
+	if config.Group != "" {
+		i.sharing, err = views.NewSharing(views.SharingConfig{
+			Group: config.Group, URL: advertised, Instance: config.Name, Standbys: config.Standbys, SessionTimeout: config.Session,
+			MaxStaleness: config.Stale, KeepCopies: config.Keep, ReachableIn: config.Reachable, Log: log, Logger: logger,
+		})
+	}
 	if err == nil {
 		i.view, err = views.New(views.Config[string, amount]{
 			Name: "values", Changelog: config.Changelog, KeyCodec: codecs.String(), ValueCodec: codecs.JSON[amount](),
@@ -105,7 +108,9 @@ func newInstance(config instanceConfig) (i *instance, run func(context.Context) 
 	}
 	i.mux.Handle("/values", handler)
 	i.mux.Handle("/values/", handler)
-	i.mux.Handle(i.sharing.Path(), i.sharing)
+	if i.sharing != nil {
+		i.mux.Handle(i.sharing.Path(), i.sharing)
+	}
 	server := &http.Server{Handler: i.mux, ReadHeaderTimeout: patience}
 	run = func(ctx context.Context) error {
 		served := make(chan error, 1)
@@ -209,7 +214,7 @@ func (s *shared) spawn(t testing.TB, name string, change ...func(*instanceConfig
 		t.Fatal(err)
 	}
 	line, err := bufio.NewReader(output).ReadString('\n')
-	i := &instance{instanceConfig: config, url: string(bytes.TrimSpace([]byte(line)))}
+	i := &instance{instanceConfig: config, url: string(bytes.TrimSpace([]byte(line))), pid: command.Process.Pid}
 	wait := sync.OnceValue(command.Wait)
 	i.stop = sync.OnceValue(func() error {
 		// An input that is closed already has ended it.

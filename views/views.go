@@ -147,6 +147,8 @@ type View[K, V any] struct {
 	metrics *metrics
 	sharing *Sharing // nil for a full copy
 	log     *slog.Logger
+
+	connections connections // of streams of changes
 }
 
 // New returns a view that does not run yet. The error wraps ErrConfig and names all that is wrong.
@@ -247,6 +249,8 @@ func (v *View[K, V]) Run(ctx context.Context) error {
 		return fmt.Errorf("registering the metrics of view %s: %w", v.name, err)
 	}
 	defer unregister()
+	v.connections.begin()
+	defer v.connections.end() // the bridge has ended the watches by then
 	if v.sharing != nil {
 		return v.sharing.run(ctx, v.bridge)
 	}

@@ -2,12 +2,14 @@ package views
 
 import (
 	"bytes"
+	"context"
 	"encoding/json/jsontext"
 	json "encoding/json/v2"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -61,15 +63,15 @@ func wantsEvents(r *http.Request) bool {
 	return false
 }
 
-// stream is one stream of changes; it belongs to its request's goroutine.
+// stream is one stream of changes; it belongs to the goroutine that serves it.
 type stream[K, V any] struct {
 	*handler[K, V]
-	w       http.ResponseWriter
-	control *http.ResponseController
-	watch   *bridge.ViewWatch
-	buffer  []byte
-	marked  bool // the client has been told an id since the last reset
-	sent    int  // rows, since the last flush
+	out    outlet
+	watch  *bridge.ViewWatch
+	cancel context.CancelFunc // ends the watch
+	buffer []byte
+	marked bool // the client has been told an id since the last reset
+	sent   int  // rows, since the last flush
 }
 
 // serveWatch answers with a stream. It returns the status answered.
@@ -114,28 +116,65 @@ func (h *handler[K, V]) serveWatch(w http.ResponseWriter, r *http.Request, singl
 		problem.Write(w, problem.Details{Status: http.StatusServiceUnavailable, RetryAfter: 5 * time.Second, Detail: "there are too many streams open"})
 		return http.StatusServiceUnavailable
 	}
-	defer h.watches.Add(-1)
-	inner, err := h.view.bridge.Watch(r.Context(), selection, after)
+	ctx, cancel := context.WithCancel(context.Background()) // a stream may outlast its request
+	inner, err := h.view.bridge.Watch(ctx, selection, after)
 	if err != nil {
+		cancel()
+		h.watches.Add(-1)
 		return refuse(w, fmt.Errorf("%s: %w; connect without it to begin anew", HeaderLastEventID, err))
 	}
-	defer inner.Close()
-	s := &stream[K, V]{handler: h, w: w, control: http.NewResponseController(w), watch: inner, marked: after != ""}
-	s.serve()
+	s := &stream[K, V]{handler: h, out: newResponseOutlet(w), watch: inner, cancel: cancel, marked: after != ""}
+	s.open(w, r)
 	return http.StatusOK
+}
+
+// open begins the answer and has the stream served: on a connection taken over where that can be, so that the handler
+// returns at once, else until its end.
+func (s *stream[K, V]) open(w http.ResponseWriter, r *http.Request) {
+	// In a shared view a stream ends with its request, which ends when the instance lets the partition go.
+	taking := s.view.sharing == nil && r.ProtoMajor == 1 && r.ProtoMinor == 1
+	header := w.Header()
+	header["Content-Type"] = []string{"text/event-stream"}
+	header["Cache-Control"] = []string{"no-store"}
+	header["X-Accel-Buffering"] = []string{"no"} // proxies are not to gather events
+	if taking {
+		header["Connection"] = []string{"close"}
+	}
+	w.WriteHeader(http.StatusOK)
+	s.buffer = append(s.buffer, "retry: 1000\n\n"...)
+	if s.flush() != nil {
+		s.close()
+		return
+	}
+	if taking && s.view.connections.take(w, s.cancel, s.serveOn) {
+		return
+	}
+	defer context.AfterFunc(r.Context(), s.cancel)()
+	s.serve()
+}
+
+// serveOn serves the stream on a connection that was taken over.
+func (s *stream[K, V]) serveOn(out outlet) {
+	// What net/http does for a handler: a Render that panics costs its stream and no more.
+	defer func() {
+		if fault := recover(); fault != nil {
+			s.view.log.Error("telling a change panicked", "view", s.view.name, "panic", fault, "stack", string(debug.Stack()))
+		}
+	}()
+	s.out = out
+	s.serve()
+}
+
+// close gives back what the stream holds.
+func (s *stream[K, V]) close() {
+	s.cancel()
+	s.watch.Close()
+	s.watches.Add(-1)
 }
 
 // serve writes until the client is gone or too slow, or the view stops.
 func (s *stream[K, V]) serve() {
-	header := s.w.Header()
-	header["Content-Type"] = []string{"text/event-stream"}
-	header["Cache-Control"] = []string{"no-store"}
-	header["X-Accel-Buffering"] = []string{"no"} // proxies are not to gather events
-	s.w.WriteHeader(http.StatusOK)
-	s.buffer = append(s.buffer, "retry: 1000\n\n"...)
-	if s.flush() != nil {
-		return
-	}
+	defer s.close()
 	// Streams opened together are not to beat together.
 	beat := time.NewTimer(s.Heartbeat/2 + rand.N(s.Heartbeat/2))
 	defer beat.Stop()
@@ -263,13 +302,7 @@ func (s *stream[K, V]) flush() error {
 	if len(s.buffer) == 0 {
 		return nil
 	}
-	if err := s.control.SetWriteDeadline(time.Now().Add(s.WriteTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	_, err := s.w.Write(s.buffer)
-	if err == nil {
-		err = s.control.Flush()
-	}
+	err := s.out.send(s.buffer, s.WriteTimeout)
 	s.buffer = s.buffer[:0]
 	s.view.metrics.told.Add(float64(s.sent))
 	s.sent = 0
