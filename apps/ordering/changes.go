@@ -221,7 +221,6 @@ func (s *changeStream) whole(which int) error {
 		return nil
 	}
 	if !s.placed {
-		s.placed = true
 		for _, bucket := range buckets {
 			if s.told[bucket] {
 				continue
@@ -231,6 +230,7 @@ func (s *changeStream) whole(which int) error {
 			}
 		}
 	}
+	s.placed = true
 	if err := s.event("ready", struct{}{}); err != nil {
 		return err
 	}

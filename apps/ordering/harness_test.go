@@ -112,6 +112,11 @@ func newDone() chan error { return make(chan error, 1) }
 // eventually polls until something holds.
 func eventually(t *testing.T, what string, holds func() error) {
 	t.Helper()
+	eventuallyIn(t, patience, what, holds)
+}
+
+func eventuallyIn(t *testing.T, patience time.Duration, what string, holds func() error) {
+	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
 		err := holds()
@@ -135,9 +140,18 @@ type answer struct {
 // ask sends a request; headers come as name and value in turn.
 func (s *service) ask(method, path, body string, headers ...string) answer {
 	s.t.Helper()
+	got, err := s.send(method, path, body, headers...)
+	if err != nil {
+		s.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return got
+}
+
+// send is ask for any goroutine.
+func (s *service) send(method, path, body string, headers ...string) (got answer, err error) {
 	request, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(body))
 	if err != nil {
-		s.t.Fatal(err)
+		return got, err
 	}
 	if body != "" {
 		request.Header.Set("Content-Type", "application/json")
@@ -147,14 +161,11 @@ func (s *service) ask(method, path, body string, headers ...string) answer {
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		s.t.Fatalf("%s %s: %v", method, path, err)
+		return got, err
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(response.Body)
-	if err != nil {
-		s.t.Fatalf("%s %s: %v", method, path, err)
-	}
-	return answer{response.StatusCode, response.Header, string(data)}
+	return answer{response.StatusCode, response.Header, string(data)}, err
 }
 
 // detail returns what a problem says.

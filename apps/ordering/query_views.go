@@ -62,10 +62,14 @@ func newQueried(config Config, built *topology.Topology, tables queryTables) (*q
 // newSharing has all views hold the same partitions: those of the customers that this instance answers for. Instances with
 // other thresholds are other groups.
 func newSharing(config Config) (*views.Sharing, error) {
-	return views.NewSharing(views.SharingConfig{
+	sharing, err := views.NewSharing(views.SharingConfig{
 		Group: config.Thresholds.Application() + "-views", URL: config.URL, Instance: config.Processor.InstanceID, Standbys: config.Standbys,
 		Log: config.Kafka, Logger: config.named("view"), Metrics: config.Metrics,
 	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return sharing, nil
 }
 
 // wayOfCommands returns how a command comes to the tables: by the command service's processor to the events, by the query

@@ -199,25 +199,35 @@ func (i *instance) awaitReady() {
 	})
 }
 
-// Orders and cancellations of many customers over three query instances that share the customers out, one of which is
-// killed and started again: in the end every instance shows of every customer what a sequential model has.
+// Orders and cancellations of many customers, some written straight to the topic and some sent over HTTP under idempotency
+// keys, over three query instances that share the customers out, one of which is killed and started again: in the end every
+// instance shows of every customer what a sequential model has, and who followed a stream of changes was told the same.
 func TestRandomWorkload(t *testing.T) {
 	kafkatest.EachOwn(t, kafkatest.Options{}, func(t *testing.T, broker *kafkatest.Process) {
-		startService(t, ordering.CommandService, config(t, broker.Broker))
+		commands := startService(t, ordering.CommandService, config(t, broker.Broker))
 		instances := []*instance{newInstance(t, broker.Broker), newInstance(t, broker.Broker), newInstance(t, broker.Broker)}
 		for _, i := range instances {
 			i.awaitReady()
 		}
 		var model orderingtest.Model
 		random := orderingtest.NewRandom(*seed, *customers, start)
-		// Some customers look on; one never hangs up, the others do so every few events and go on at the next instance.
-		watching := []*folded{fold(t, orderingtest.Customer(0), -1, instances[0].url)}
+		var shoppers []*shopper
+		for index := range max(2, *customers/20) {
+			shoppers = append(shoppers, newShopper(*seed, index))
+		}
+		// Some look on; one never hangs up, the others do so every few events and go on at the next instance.
+		watching := []*folded{fold(t, orderingtest.Customer(0), -1, instances[0].url), fold(t, shoppers[0].customer, 9, instances[1].url, instances[2].url)}
 		for customer := 1; customer < min(*customers, 8); customer++ {
 			watching = append(watching, fold(t, orderingtest.Customer(customer), 5*customer, instances[customer%3].url, instances[(customer+1)%3].url, instances[(customer+2)%3].url))
 		}
 		const batches = 20
+		over := *workload / 10 / batches / len(shoppers) // for a tenth of all
+		began := time.Now()
 		for batch := range batches {
-			load(t, broker.Broker, &model, random, *workload/batches)
+			load(t, broker.Broker, &model, random, *workload/batches-over*len(shoppers))
+			if err := shop(commands, shoppers, over); err != nil {
+				t.Fatalf("over HTTP: %v (-seed %d)", err, *seed)
+			}
 			switch batch {
 			case batches / 3:
 				instances[1].end(true)
@@ -225,13 +235,27 @@ func TestRandomWorkload(t *testing.T) {
 				instances[1].start()
 			}
 		}
-		began := time.Now()
+		written := time.Now()
+		if err := adopt(t, broker.Broker, &model, shoppers); err != nil {
+			t.Errorf("%v (-seed %d)", err, *seed)
+		}
 		instances[1].awaitReady()
+		names := make([]string, 0, *customers+len(shoppers))
 		for customer := range *customers {
-			own := instances[customer%len(instances)] // whoever holds the customer
-			eventually(t, "instance "+strconv.Itoa(customer%len(instances))+" agrees with the model (-seed "+strconv.FormatUint(*seed, 10)+")", func() error {
-				return compare(own.service, &model, orderingtest.Customer(customer))
+			names = append(names, orderingtest.Customer(customer))
+		}
+		for _, c := range shoppers {
+			names = append(names, c.customer)
+		}
+		for i, name := range names {
+			own := instances[i%len(instances)] // whoever holds the customer
+			// The first to be compared waits for all that is behind.
+			eventuallyIn(t, patience+time.Duration(*workload)*4*time.Millisecond, "instance "+strconv.Itoa(i%len(instances))+" agrees with the model (-seed "+strconv.FormatUint(*seed, 10)+")", func() error {
+				return compare(own.service, &model, name)
 			})
+			if i == 0 {
+				t.Logf("%d commands in %.1f s and shown %.1f s later: %.0f a second", *workload, written.Sub(began).Seconds(), time.Since(written).Seconds(), float64(*workload)/time.Since(began).Seconds())
+			}
 		}
 		for _, f := range watching {
 			eventually(t, "the changes as told agree with the model (-seed "+strconv.FormatUint(*seed, 10)+")", func() error { return f.is(&model) })
@@ -239,6 +263,6 @@ func TestRandomWorkload(t *testing.T) {
 			t.Logf("%s was told of its changes over %d connections, with %d resets", f.customer, f.opened, f.resets)
 			f.mu.Unlock()
 		}
-		t.Logf("%d commands, %d orders: compared row by row %s after the last was written", *workload, len(model.Orders()), time.Since(began).Round(time.Millisecond))
+		t.Logf("%d orders of %d customers: compared row by row, %.1f s after the first was sent", len(model.Orders()), len(names), time.Since(began).Seconds())
 	})
 }

@@ -38,9 +38,11 @@ type httpServer struct {
 	served   chan error
 }
 
-// newHTTPServer listens on an address. The flag is named in the error.
-func newHTTPServer(name, addr, flag string, handler http.Handler, logger *slog.Logger) (*httpServer, error) {
-	listener, err := net.Listen("tcp", addr)
+// newHTTPServer listens on an address, unless it has a listener. The flag is named in the error.
+func newHTTPServer(listener net.Listener, name, addr, flag string, handler http.Handler, logger *slog.Logger) (_ *httpServer, err error) {
+	if listener == nil {
+		listener, err = net.Listen("tcp", addr)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listening for %s on %s: %w (choose another address with --%s, or stop what listens there)", name, addr, err, flag)
 	}

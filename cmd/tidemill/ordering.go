@@ -24,6 +24,7 @@ down while the other works. The page server forwards a browser's requests to the
   page     ordering's page and the start page                         GET /, GET /ordering, and what the services answer`,
 		Example: `  tidemill ordering command --brokers kafka:9092 --data /var/lib/tidemill
   tidemill ordering query   --brokers kafka:9092 --data /var/lib/tidemill
+  tidemill ordering query   --brokers kafka:9092 --data /var/lib/tidemill --url http://10.0.0.7:9002 --standbys 1
   tidemill ordering page    --ordering-command-url http://command:9001 --ordering-query-url http://query:9002`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -66,6 +67,11 @@ func (p *process) orderingCommand() (*site, error) {
 
 // orderingQuery adds the site of the query service.
 func (p *process) orderingQuery() (*site, error) {
+	// Other instances are to be told the port that is listened on.
+	if err := p.take(&p.settings.Ordering.QueryAddr, "ordering-query-addr"); err != nil {
+		return nil, err
+	}
+	p.settings.Ordering.URL = withPort(p.settings.Ordering.URL, p.settings.Ordering.QueryAddr)
 	return p.orderingService("ordering's query service", p.settings.Ordering.QueryAddr, "ordering-query-addr", ordering.QueryService)
 }
 
@@ -137,7 +143,7 @@ func (p *process) orderingConfig() (ordering.Config, error) {
 		return ordering.Config{}, err
 	}
 	return ordering.Config{
-		Thresholds: thresholds, Wait: s.Ordering.Wait,
+		Thresholds: thresholds, Wait: s.Ordering.Wait, URL: s.Ordering.URL, Standbys: int(s.Ordering.Standbys),
 		Kafka: s.Kafka, Dir: s.Data, Processor: s.ProcessorConfig(), Authorizer: authorizer, LogCommands: s.Log.Commands, Logger: p.logger,
 		Metrics: p.metricsOf("ordering"),
 	}, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"sync"
@@ -34,7 +35,8 @@ type process struct {
 
 	components []running
 	sites      []*site
-	watch      *watch // nil where there is no component
+	taken      map[string]net.Listener // by flag: those that listen already, and are served later
+	watch      *watch                  // nil where there is no component
 	health     *health
 	admin      *httpServer // nil where there is none
 	background sync.WaitGroup
@@ -52,7 +54,7 @@ type running struct {
 func newProcess(s settings.Settings, logger *slog.Logger) *process {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return &process{settings: s, logger: logger, registry: registry, health: &health{}}
+	return &process{settings: s, logger: logger, registry: registry, health: &health{}, taken: map[string]net.Listener{}}
 }
 
 // calculatorConfig returns what the calculator's components are made from.
@@ -88,7 +90,7 @@ func (p *process) listen() error {
 		return nil
 	}
 	handler := hardened(commands.Problems(adminHandler(p.health, p.registry, p.settings.Admin.Pprof)), metrics, p.logger)
-	if p.admin, err = newHTTPServer("operators", p.settings.Admin.Addr, "admin-addr", handler, p.logger); err != nil {
+	if p.admin, err = newHTTPServer(nil, "operators", p.settings.Admin.Addr, "admin-addr", handler, p.logger); err != nil {
 		err = errors.Join(err, p.closeServers())
 	}
 	return err
@@ -268,7 +270,7 @@ func (p *process) run(ctx context.Context, broker <-chan error, started func()) 
 
 // discard closes what was made and not run.
 func (p *process) discard() error {
-	var errs []error
+	errs := []error{p.closeTaken()}
 	for i := range p.components {
 		errs = append(errs, p.components[i].Close())
 	}

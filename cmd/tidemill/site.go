@@ -2,7 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +21,35 @@ type site struct {
 	pages            func(mux *http.ServeMux) error // adds pages; nil for none
 	health           *health                        // of its components alone
 	server           *httpServer                    // nil before listen, and where nothing is served
+}
+
+// take listens on an address that leaves the port to the system, and puts the port there: for those who must know it before
+// the site is served. It does nothing about other addresses.
+func (p *process) take(addr *string, flag string) error {
+	host, port, err := net.SplitHostPort(*addr)
+	if err != nil || port != "0" {
+		return nil // settings have been checked
+	}
+	listener, err := net.Listen("tcp", *addr)
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w (choose another address with --%s)", *addr, err, flag)
+	}
+	p.taken[flag] = listener
+	if _, port, err = net.SplitHostPort(listener.Addr().String()); err == nil {
+		*addr = net.JoinHostPort(host, port)
+	}
+	return err
+}
+
+// withPort returns a URL with an address's port where its own is 0.
+func withPort(text, addr string) string {
+	parsed, err := url.Parse(text)
+	_, port, err2 := net.SplitHostPort(addr)
+	if text == "" || err != nil || err2 != nil || parsed.Port() != "0" {
+		return text
+	}
+	parsed.Host = net.JoinHostPort(parsed.Hostname(), port)
+	return parsed.String()
 }
 
 // site adds an address to the process. name says what it is for.
@@ -69,7 +101,8 @@ func (s *site) listen(p *process, metrics *httpMetrics) (err error) {
 		handler = p.watch.guard(handler)
 	}
 	if err == nil {
-		s.server, err = newHTTPServer(s.name, s.addr, s.flag, hardened(sameOrigin(handler), metrics, p.logger), p.logger)
+		s.server, err = newHTTPServer(p.taken[s.flag], s.name, s.addr, s.flag, hardened(sameOrigin(handler), metrics, p.logger), p.logger)
+		delete(p.taken, s.flag) // it is the server's, or closed
 	}
 	return err
 }
@@ -104,5 +137,15 @@ func (p *process) closeServers() error {
 	for _, server := range p.servers() {
 		errs = append(errs, server.listener.Close())
 	}
+	return errors.Join(errs...)
+}
+
+// closeTaken frees addresses that were taken and are not served.
+func (p *process) closeTaken() error {
+	var errs []error
+	for _, listener := range p.taken {
+		errs = append(errs, listener.Close())
+	}
+	clear(p.taken)
 	return errors.Join(errs...)
 }

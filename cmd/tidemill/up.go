@@ -101,6 +101,14 @@ func up(ctx context.Context, s upSettings, out io.Writer) (err error) {
 
 // addEverything adds both systems with their pages.
 func (p *process) addEverything() error {
+	// The pages link to each other and forward: where is known before anything is made.
+	o := &p.settings.Ordering
+	if err := errors.Join(
+		p.take(&p.settings.Calculator.Addr, "calculator-addr"), p.take(&o.CommandAddr, "ordering-command-addr"),
+		p.take(&o.QueryAddr, "ordering-query-addr"), p.take(&o.PageAddr, "ordering-page-addr"),
+	); err != nil {
+		return err
+	}
 	config, err := p.calculatorConfig()
 	if err != nil {
 		return err

@@ -58,6 +58,7 @@ func (s *Settings) problems() []error {
 		{"calculator.subscriptions-url", s.Calculator.SubscriptionsURL},
 		{"ordering.command-url", s.Ordering.CommandURL},
 		{"ordering.query-url", s.Ordering.QueryURL},
+		{"ordering.url", s.Ordering.URL},
 	} {
 		if parsed, err := url.Parse(u.value); u.value != "" && (err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
 			add("%s: %q is not a URL of http or https, such as http://view:3032", u.key, u.value)
@@ -68,6 +69,12 @@ func (s *Settings) problems() []error {
 	}
 	if s.Ordering.Wait <= 0 {
 		add("ordering.wait: %s; want more than 0", s.Ordering.Wait)
+	}
+	if s.Ordering.Standbys < 0 || s.Ordering.Standbys > 100 {
+		add("ordering.standbys: %d; want 0 to 100", s.Ordering.Standbys)
+	}
+	if s.Ordering.Standbys > 0 && s.Ordering.URL == "" {
+		add("ordering.standbys: %d, and nothing is shared out; say with ordering.url where other instances reach this one", s.Ordering.Standbys)
 	}
 	if s.Auth.KeyFile == "" && (s.Auth.Issuer != "" || s.Auth.Audience != "") {
 		add("auth.key-file: an issuer or audience is given and no key to check tokens with")

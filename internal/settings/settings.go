@@ -84,6 +84,10 @@ type Ordering struct {
 	CommandAddr, QueryAddr, PageAddr string
 	// CommandURL and QueryURL are where a page server of its own process finds the services.
 	CommandURL, QueryURL string
+	// URL is where other instances of the query service reach this one, and Standbys how many of them keep a copy of what is
+	// shared out; an empty URL shares nothing out.
+	URL      string
+	Standbys int32
 	// AffordableFrom and AffordableTo are the prices in pounds that part the buckets, both affordable.
 	AffordableFrom, AffordableTo string
 	// Wait is how long DELETE waits for the decision.
@@ -211,6 +215,8 @@ func (s *Settings) list() []setting {
 
 		{group: GroupCommand, key: "ordering.command-addr", field: &s.Ordering.CommandAddr, usage: "`host:port` of ordering's command service"},
 		{group: GroupQuery, key: "ordering.query-addr", field: &s.Ordering.QueryAddr, usage: "`host:port` of ordering's query service"},
+		{group: GroupQuery, key: "ordering.url", field: &s.Ordering.URL, usage: "`URL` where other instances of the query service reach this one, its own: the instances share the customers out, and any of them answers about all; without it each has a full copy", flag: "url"},
+		{group: GroupQuery, key: "ordering.standbys", field: &s.Ordering.Standbys, usage: "`number` of further instances that keep a copy of what is shared out, to take over without a restore", flag: "standbys"},
 		{group: GroupCommand, key: "ordering.wait", field: &s.Ordering.Wait, usage: "how long DELETE waits for the decision, unless the client says"},
 		{group: GroupQuery, key: "ordering.affordable-from", field: &s.Ordering.AffordableFrom, usage: "lowest price in pounds that is affordable; another one is a rebuild of the query service's state"},
 		{group: GroupQuery, key: "ordering.affordable-to", field: &s.Ordering.AffordableTo, usage: "highest price in pounds that is affordable; another one is a rebuild as well"},
