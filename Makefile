@@ -83,7 +83,7 @@ torture: ## real processes on both brokers, killed, stopped and cut off for TORT
 	$(GO) test ./test/torture -run '^TestTorture$$' -count=1 -timeout 12h -v -torture.for=$(TORTURE) $(TORTURE_FLAGS)
 
 bench: ## against Kafka Streams and goka on a real Kafka: the table, into bench/results (BENCH=quick, large; needs java and mvn)
-	@$(GO) build -o bin/bench ./bench
+	@CGO_ENABLED=0 $(GO) build -o bin/bench ./bench
 	@exec bin/bench -preset $(BENCH) $(ARGS)
 
 microbench: ## the hot path's benchmarks, COUNT times, compared with the last time's by benchstat (the allocation budgets are tests)

@@ -122,7 +122,7 @@ func (p *processor) command() (*exec.Cmd, error) {
 		var err error
 		cmd, err = childCommand(childSpec{
 			Mode: "processor", Broker: broker, Dir: p.dir, Guarantee: p.guarantee(), Profile: p.session.profile(p.work),
-			Instance: p.instance, Sizes: p.sizes, Partitions: p.session.partitions, Memory: p.memory,
+			Instance: p.instance, Sizes: p.sizes, Partitions: p.session.partitions, Memory: p.memory + p.memory/4,
 		})
 		if err != nil {
 			return nil, err

@@ -105,18 +105,9 @@ func (s *session) grow(ctx context.Context, c contender, g growth) (map[string]f
 	if _, err := s.awaitDone(ctx, runs[0], p, g.keys); err != nil {
 		return nil, err
 	}
-	before, err := s.done(ctx, p)
-	if err != nil {
+	values := map[string]float64{"cores": float64(runtime.NumCPU())}
+	if err := s.measureUpdates(ctx, runs, p, total, values); err != nil {
 		return nil, err
-	}
-	began, cpu := time.Now(), cpuOfAll(runs)
-	if _, err := s.awaitDone(ctx, runs[0], p, total); err != nil {
-		return nil, err
-	}
-	measured := max(1, float64(int64(total)-before))
-	values := map[string]float64{
-		"wall_us": time.Since(began).Seconds() * 1e6 / measured, "cpu_us": (cpuOfAll(runs) - cpu) * 1e6 / measured,
-		"measured": measured, "cores": float64(runtime.NumCPU()),
 	}
 	for _, run := range runs {
 		used, err := run.stop()
@@ -127,6 +118,22 @@ func (s *session) grow(ctx context.Context, c contender, g growth) (map[string]f
 	}
 	runs = nil
 	return values, nil
+}
+
+// measureUpdates waits until total commands are done and notes what one of those that are left costs.
+func (s *session) measureUpdates(ctx context.Context, runs []*process, p *processor, total int, values map[string]float64) error {
+	before, err := s.done(ctx, p)
+	if err != nil {
+		return err
+	}
+	began, cpu := time.Now(), cpuOfAll(runs)
+	if _, err := s.awaitDone(ctx, runs[0], p, total); err != nil {
+		return err
+	}
+	measured := max(1, float64(int64(total)-before))
+	values["wall_us"], values["cpu_us"] = time.Since(began).Seconds()*1e6/measured, (cpuOfAll(runs)-cpu)*1e6/measured
+	values["measured"] = measured
+	return nil
 }
 
 func cpuOfAll(runs []*process) (seconds float64) {

@@ -5,15 +5,18 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // The memory of the large state: what the Go runtime is told to stay under, and what the process may use in all. Both shrink
 // with the state where it is scaled down, but not below what a processor needs without any.
 //
-// The bound is held twice. The process cannot map more than that for its heap, stacks and tables: RLIMIT_DATA has the kernel
-// refuse it, and the Go runtime ends then. And the resident set, which has the program's own pages besides, is watched: the
-// process is killed when it grows above the bound. Neither needs privileges, as a control group does. What the bound does not
-// count is the page cache, which is the system's.
+// The bound is held by a watch: a process whose resident set grows above it is killed, and the run fails. How much can slip in
+// between two looks is bounded by the kernel (RLIMIT_DATA): it refuses the process a quarter more than the bound for its heap,
+// stacks and tables, and the Go runtime ends then. That counts addresses, also those whose memory was given back, hence the
+// quarter. Neither needs privileges, as a control group does. The page cache, which is the system's, is not counted.
 const (
 	largeKeysWhole = 10_000_000
 	largeBound     = 512 // MB
@@ -22,10 +25,14 @@ const (
 	leastLimit     = 96
 )
 
-// runLarge fills a processor with far more state than it may have memory.
+// longID makes the values' ids so long that ten million of them are 2 GB of state.
+var longID = "-" + strings.Repeat("0123456789", 11)
+
+// runLarge fills a processor with far more state than it may have memory, then measures what updates cost there.
 func runLarge(ctx context.Context, s *session, c contender) (map[string]float64, error) {
 	n := s.largeKeys
-	if err := s.load(ctx, n, n); err != nil {
+	record := func(i int) *kgo.Record { return commandFor(i, valueID(scattered(i, n))+longID, i < n) }
+	if err := s.loadRecords(ctx, fmt.Sprintf("%d with long ids", n), n+growthCommands, record); err != nil {
 		return nil, err
 	}
 	bound, limit := max(leastBound, scaledDown(largeBound, n)), max(leastLimit, scaledDown(largeLimit, n))
@@ -36,12 +43,17 @@ func runLarge(ctx context.Context, s *session, c contender) (map[string]float64,
 	if err != nil {
 		return nil, err
 	}
+	values["keys"], values["limit_mb"], values["bound_mb"] = float64(n), float64(limit), float64(bound)
+	if err := s.measureUpdates(ctx, []*process{run}, p, n+growthCommands, values); err != nil {
+		run.kill()
+		return nil, err
+	}
 	used, err := run.stop()
 	if err != nil {
 		return nil, err
 	}
 	values["cpu_s"], values["memory_mb"] = used.cpu.Seconds(), float64(used.memory)/(1<<20)
-	values["keys"], values["limit_mb"], values["bound_mb"], values["state_mb"] = float64(n), float64(limit), float64(bound), float64(size(p.dir))/(1<<20)
+	values["state_mb"] = float64(size(p.dir)) / (1 << 20)
 	return values, nil
 }
 

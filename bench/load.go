@@ -25,8 +25,10 @@ const beginning = 1_700_000_000_000
 func command(i, n int) *kgo.Record { return commandOn(i, i%n, i < n) }
 
 // commandOn returns the i-th command of a load, which creates or updates the given value.
-func commandOn(i, value int, create bool) *kgo.Record {
-	key := valueID(value)
+func commandOn(i, value int, create bool) *kgo.Record { return commandFor(i, valueID(value), create) }
+
+// commandFor does so for a value by its id.
+func commandFor(i int, key string, create bool) *kgo.Record {
 	action := `"UpdateValue","data":{"value-id":"` + key + `","operation":"ADD","value":1.5}`
 	if create {
 		action = `"CreateValue","data":{"value-id":"` + key + `","value":3}`

@@ -32,6 +32,9 @@ func (r *results) plots(dir string) error {
 						series.Points = append(series.Points, p)
 					}
 				}
+				if name == "keys" && c == "tidemill" {
+					series.Points = append(series.Points, r.largePoint(what.column)...)
+				}
 				if len(series.Points) > 0 {
 					chart.Series = append(chart.Series, series)
 				}
@@ -42,6 +45,17 @@ func (r *results) plots(dir string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// largePoint is the large state's point of the curve over keys, if it is measured.
+func (r *results) largePoint(column string) []plot.Point {
+	keys, found := r.median("large", "tidemill", "keys")
+	y := r.values("large", "tidemill", column)
+	middle, measured := middle(y)
+	if !found || !measured || len(r.valuesAt("keys", "tidemill", int(keys), column)) > 0 {
+		return nil
+	}
+	return []plot.Point{{X: keys, Y: middle, Low: y[0], High: y[len(y)-1]}}
 }
 
 // point is the median of a point's runs with their range. What depends on the size is shown for each kilobyte begun, else

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -79,8 +80,13 @@ func TestResultsAreAddedTo(t *testing.T) {
 	if got := r.points("keys", "tidemill"); !slices.Equal(got, []int{1000}) {
 		t.Errorf("points %v", got)
 	}
-	if err := r.plots(t.TempDir()); err != nil {
+	r.add("large", "tidemill", 0, 0, map[string]float64{"keys": 1e7, "cpu_us": 9})
+	dir := t.TempDir()
+	if err := r.plots(dir); err != nil {
 		t.Error(err)
+	}
+	if chart, err := os.ReadFile(filepath.Join(dir, "keys.svg")); err != nil || !strings.Contains(string(chart), ">10M<") || !strings.Contains(string(chart), ">1k<") {
+		t.Errorf("the chart over keys, from 1,000 to those of the large state: %v\n%s", err, chart)
 	}
 }
 
