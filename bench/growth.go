@@ -16,9 +16,9 @@ const (
 	maxInstances   = 4
 )
 
-// tenfold returns 10³, 10⁴ and so on up to the preset's largest state.
+// tenfold returns 10³, 10⁴ and so on up to the most.
 func tenfold(p preset) (list []int) {
-	for n := 1000; n <= p.largeKeys; n *= 10 {
+	for n := 1000; n <= p.most; n *= 10 {
 		list = append(list, n)
 	}
 	return list

@@ -78,7 +78,7 @@ func parse(args []string) (options, error) {
 	contenders := flags.String("contenders", "", "only these, by comma: "+strings.Join(contenderNames(), ", "))
 	rounds := flags.Int("rounds", 0, "how many rounds (default: the preset's)")
 	commands := flags.Int("commands", 0, "commands of the throughput (default: the preset's)")
-	large := flags.Int("large", 0, "keys of the large state (default: the preset's)")
+	large := flags.Int("large", 0, "keys of the large state, and most keys of the curve over keys (default: the preset's)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -108,8 +108,10 @@ func parse(args []string) (options, error) {
 	if *commands > 0 {
 		o.commands = *commands
 	}
+	o.most = min(o.largeKeys, 1_000_000)
 	if *large > 0 {
 		o.largeKeys = *large
+		o.most = *large
 	}
 	if o.summary && o.out == "" {
 		return o, errors.New("-summary needs -out: which results?")
@@ -154,6 +156,9 @@ func run(ctx context.Context, o options) error {
 
 // measure runs the rounds and saves after each run, so that an interrupted measurement is not lost.
 func measure(ctx context.Context, o options, results *results) error {
+	if err := results.comparable(o.preset); err != nil {
+		return err
+	}
 	s, err := newSession(ctx, o)
 	if err != nil {
 		return err

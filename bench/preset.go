@@ -16,7 +16,8 @@ type preset struct {
 	state     int           // records of state for restart and restore
 	paced     time.Duration // of the latency
 	slice     time.Duration // of each HTTP handler's turn
-	largeKeys int
+	largeKeys int           // of the large state
+	most      int           // keys of the curve over keys, set by the flags; the large state has another point
 }
 
 // partitions of every topic, and the JVM's and our threads are the machine's cores.
@@ -39,7 +40,7 @@ var presets = map[string]preset{
 	},
 	"growth": {
 		works:  []string{"keys", "partitions", "instances", "sizes"},
-		rounds: 1, largeKeys: 1_000_000,
+		rounds: 1, largeKeys: 10_000_000,
 	},
 	"large": {
 		works:  []string{"large"},
@@ -48,6 +49,11 @@ var presets = map[string]preset{
 }
 
 func presetNames() []string { return slices.Sorted(maps.Keys(presets)) }
+
+// scale is what results must have in common to be put together.
+func (p preset) scale() map[string]int {
+	return map[string]int{"commands": p.commands, "keys": p.keys, "state": p.state, "large": p.largeKeys}
+}
 
 // contendersOf returns who takes part in a work's round.
 func (p preset) contendersOf(w work) []contender {

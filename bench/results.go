@@ -132,6 +132,19 @@ func middle(list []float64) (float64, bool) {
 	return (list[half-1] + list[half]) / 2, true
 }
 
+// errScale is results of another size: their medians would be of nothing.
+var errScale = errors.New("the earlier results are of another size; name another file with -out, or give the same -preset, -commands and -large")
+
+// comparable reports whether what is measured by this preset may be added.
+func (r *results) comparable(p preset) error {
+	for name, n := range p.scale() {
+		if before := r.Scale[name]; before > 0 && n > 0 && before != n {
+			return fmt.Errorf("%w: %d %s there, %d here", errScale, before, name, n)
+		}
+	}
+	return nil
+}
+
 // describe notes where and with what is measured.
 func (r *results) describe(s *session) {
 	r.Machine["os"] = runtime.GOOS + "/" + runtime.GOARCH
@@ -150,7 +163,12 @@ func (r *results) describe(s *session) {
 			}
 		}
 	}
-	r.Scale["commands"], r.Scale["keys"], r.Scale["state"], r.Scale["partitions"] = s.commands, s.keys, s.state, defaultPartitions
+	for name, n := range s.scale() {
+		if n > 0 {
+			r.Scale[name] = n
+		}
+	}
+	r.Scale["partitions"] = defaultPartitions
 }
 
 // lineOf returns what a file of /proc says of a name, or "unknown".

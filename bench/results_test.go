@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -87,6 +88,19 @@ func TestResultsAreAddedTo(t *testing.T) {
 	}
 	if chart, err := os.ReadFile(filepath.Join(dir, "keys.svg")); err != nil || !strings.Contains(string(chart), ">10M<") || !strings.Contains(string(chart), ">1k<") {
 		t.Errorf("the chart over keys, from 1,000 to those of the large state: %v\n%s", err, chart)
+	}
+}
+
+func TestResultsOfAnotherSize(t *testing.T) {
+	r := sample()
+	if err := r.comparable(presets["main"]); err != nil {
+		t.Error(err)
+	}
+	if err := r.comparable(presets["quick"]); !errors.Is(err, errScale) {
+		t.Errorf("a quick run may be added to a whole one: %v", err)
+	}
+	if err := r.comparable(presets["growth"]); err != nil {
+		t.Errorf("curves may not be added: %v", err)
 	}
 }
 
