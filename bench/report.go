@@ -136,7 +136,7 @@ var columnTitles = map[string]string{
 	"cpu_s": "CPU, s", "wall_s": "wall, s", "memory_mb": "peak memory, MB", "per_s": "a second", "steady_per_s": "a second, warm",
 	"ready_s": "ready after, s", "broker_cpu_s": "broker's CPU, s", "events": "events", "p50_ms": "p50, ms", "p90_ms": "p90, ms",
 	"p99_ms": "p99, ms", "max_ms": "max, ms", "running_s": "works again after kill -9, s", "ready_again_s": "says it runs, s",
-	"outage_s": "from the kill, s", "restore_s": "restore, s", "restore_start_s": "restore with the start, s", "restore_cpu_s": "CPU of it, s",
+	"outage_s": "from the kill, s", "running_cpu_s": "CPU until it works again, s", "restore_s": "restore, s", "restore_start_s": "restore with the start, s", "restore_cpu_s": "CPU of it, s",
 	"cpu_us": "CPU each, µs", "wall_us": "wall each, µs", "measured": "measured", "state_mb": "state on disk, MB", "keys": "keys", "limit_mb": "GOMEMLIMIT, MB", "bound_mb": "bound, MB",
 }
 

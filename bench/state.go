@@ -101,6 +101,7 @@ func (s *session) killed(ctx context.Context, p *processor, run *process, values
 	if err != nil {
 		return run, err
 	}
+	values["running_cpu_s"] = cpuOf(run.cmd.Process.Pid)
 	values["ready_again_s"], values["running_s"], values["outage_s"] = ready.Sub(run.began).Seconds(), first.Sub(run.began).Seconds(), first.Sub(killed).Seconds()
 	return run, nil
 }
