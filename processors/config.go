@@ -53,6 +53,9 @@ type Config struct {
 	// start-up with the command that creates them. Changelogs, repartition topics and the dead-letter topic are always
 	// created, and always checked.
 	CreateTopics bool
+	// AwaitBrokers lets the processor wait, at its start too, for brokers that cannot be reached: in a fleet that starts together
+	// they may come last. Without it Run ends with kafka.ErrUnreachable if no broker answers at first.
+	AwaitBrokers bool
 	// Partitions is the number of partitions of topics that are created without one of their own; 4 by default.
 	Partitions int32
 	// Replication of created topics; 0 leaves it to the broker.

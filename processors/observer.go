@@ -1,8 +1,11 @@
 package processors
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +30,28 @@ func (s Status) Running() bool {
 		}
 	}
 	return len(s.Groups) > 0
+}
+
+// NotReady returns nil where Running is true, else an error that says what is waited for and why the last session failed.
+func (s Status) NotReady() error {
+	for _, group := range s.Groups {
+		if group.Running {
+			continue
+		}
+		text := "joining group " + group.Group
+		var parts []string
+		for _, restore := range group.Restores {
+			parts = append(parts, fmt.Sprintf("%s/%d: %d of %d", restore.Store, restore.Partition, restore.Done, restore.Total))
+		}
+		if len(parts) > 0 {
+			text = "restoring " + strings.Join(parts, ", ")
+		}
+		if group.LastError != nil {
+			return fmt.Errorf("%s; the last session ended with: %w", text, group.LastError)
+		}
+		return errors.New(text)
+	}
+	return nil
 }
 
 // GroupStatus is what one sub-topology is doing.

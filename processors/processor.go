@@ -67,8 +67,8 @@ func (p *Processor) Ready() <-chan struct{} { return p.observer.ready }
 func (p *Processor) Status() Status { return p.observer.status() }
 
 // Run runs the processor until ctx ends: then what was stepped is committed, as far as the brokers allow it within three
-// seconds, and Run returns nil. Otherwise it returns the error that ended it. A broker that cannot be reached after the start
-// does not: work resumes when it is back.
+// seconds, and Run returns nil. Otherwise it returns the error that ended it. A broker that cannot be reached once one has
+// answered, or with Config.AwaitBrokers at all, does not: work resumes when it is back.
 func (p *Processor) Run(ctx context.Context) error {
 	state, err := openStateDir(filepath.Join(p.config.StateDir, p.topology.Application()))
 	if err != nil {

@@ -21,26 +21,38 @@ func (p *Processor) prepareTopics(ctx context.Context, state *stateDir) error {
 		return err
 	}
 	defer admin.Close()
-	if err := admin.Ping(ctx); err != nil {
-		return err
+	if !p.config.AwaitBrokers {
+		if err := admin.Ping(ctx); err != nil {
+			return err
+		}
+		// There are brokers. If they go away now, they are waited for, as they are later.
 	}
-	// There are brokers. If they go away now, they are waited for, as they are later.
-	for {
-		err := p.makeTopics(ctx, admin, state)
+	return p.awaitBrokers(ctx, func() error { return p.makeTopics(ctx, admin, state) })
+}
+
+// awaitBrokers tries something again and again while no broker answers, until ctx is done.
+func (p *Processor) awaitBrokers(ctx context.Context, try func() error) error {
+	for delay := startDelay; ; delay = min(2*delay, startDelayMax) {
+		err := try()
 		if err == nil || !errors.Is(err, log.ErrUnreachable) {
 			return err
 		}
-		p.config.Logger.Warn("no broker answers while topics are prepared; trying again", "error", err)
+		if ctx.Err() == nil {
+			p.config.Logger.Warn("no broker answers while topics are prepared; trying again", "brokers", p.config.Kafka.String(), "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return errors.Join(err, ctx.Err())
-		case <-time.After(startDelay):
+		case <-time.After(delay):
 		}
 	}
 }
 
-// startDelay is between two attempts to start while no broker answers.
-const startDelay = 500 * time.Millisecond
+// How long to wait between two attempts to start while no broker answers: doubled up to the maximum.
+const (
+	startDelay    = 250 * time.Millisecond
+	startDelayMax = 2 * time.Second
+)
 
 // makeTopics is one attempt of prepareTopics.
 func (p *Processor) makeTopics(ctx context.Context, admin *log.Admin, state *stateDir) error {
@@ -213,7 +225,8 @@ func changelogSpec(store *graph.Store, partitions int32) log.TopicSpec {
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
-// EnsureTopics creates every topic that a topology needs, or checks those that exist: what Run does with CreateTopics.
+// EnsureTopics creates every topic that a topology needs, or checks those that exist: what Run does with CreateTopics. With
+// AwaitBrokers it waits for brokers that cannot be reached, until ctx is done, and then returns why that is.
 func EnsureTopics(ctx context.Context, t *topology.Topology, config Config) error {
 	config.CreateTopics = true
 	p := &Processor{topology: t, config: config.withDefaults()}
@@ -222,10 +235,16 @@ func EnsureTopics(ctx context.Context, t *topology.Topology, config Config) erro
 		return err
 	}
 	defer admin.Close()
-	external, err := p.externalTopics(ctx, admin, t.Graph())
-	if err != nil {
+	try := func() error {
+		external, err := p.externalTopics(ctx, admin, t.Graph())
+		if err != nil {
+			return err
+		}
+		_, err = p.internalTopics(ctx, admin, t.Graph(), external)
 		return err
 	}
-	_, err = p.internalTopics(ctx, admin, t.Graph(), external)
-	return err
+	if p.config.AwaitBrokers {
+		return p.awaitBrokers(ctx, try)
+	}
+	return try()
 }

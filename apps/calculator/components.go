@@ -77,6 +77,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	p := &c.Processor
 	p.Kafka, p.StateDir, p.Logger, p.Metrics = c.Kafka, filepath.Join(c.Dir, "processors"), c.Logger.With("component", "command_processor"), c.Metrics
+	p.AwaitBrokers = true
 	return c, nil
 }
 
@@ -98,21 +99,13 @@ func (c Config) ensure(ctx context.Context, application *topology.Topology, logg
 	if !c.Processor.CreateTopics {
 		return nil // whoever needs a topic says so
 	}
-	for delay := 250 * time.Millisecond; ; delay = min(2*delay, 5*time.Second) {
-		err := processors.EnsureTopics(ctx, application, c.Processor)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err == nil || !errors.Is(err, kafka.ErrUnreachable) {
-			return err
-		}
-		logger.Warn("no broker answers; trying again", "brokers", c.Kafka.String(), "error", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(delay):
-		}
+	config := c.Processor
+	config.Logger = logger
+	err := processors.EnsureTopics(ctx, application, config)
+	if ctx.Err() != nil {
+		return nil
 	}
+	return err
 }
 
 // Everything returns the five components for one process, in the order in which to start them: the commander answers from

@@ -137,7 +137,7 @@ func (h *history) Run(ctx context.Context) error {
 
 // Ready implements Component.
 func (h *history) Ready() error {
-	if err := ready(h.processor); err != nil {
+	if err := h.processor.Status().NotReady(); err != nil {
 		return err
 	}
 	if h.view.Recovered() {

@@ -2,14 +2,9 @@ package calculator
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
-	"strings"
 	"sync"
-	"time"
 
-	"github.com/tidemill/tidemill/kafka"
 	"github.com/tidemill/tidemill/processors"
 )
 
@@ -52,22 +47,8 @@ func (p *processor) Run(ctx context.Context) error {
 	if p.config.LogCommands {
 		wait.Go(func() { processorTrail(p.config, logger, p.assigned).run(ctx, p.inner.Ready()) })
 	}
-	for {
-		err := p.inner.Run(ctx)
-		if err == nil || ctx.Err() != nil || !errors.Is(err, kafka.ErrUnreachable) {
-			return err
-		}
-		logger.Warn("no broker answers any more; starting again", "error", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(restartDelay):
-		}
-	}
+	return p.inner.Run(ctx)
 }
-
-// restartDelay is between two starts of the processor where the brokers went away between the first look at them and the second.
-const restartDelay = time.Second
 
 // assigned tells whether this instance processes a partition.
 func (p *processor) assigned(partition int32) bool {
@@ -82,29 +63,7 @@ func (p *processor) assigned(partition int32) bool {
 }
 
 // Ready implements Component.
-func (p *processor) Ready() error { return ready(p.inner) }
-
-// ready returns nil once a processor is restored and working, else what it still waits for.
-func ready(p *processors.Processor) error {
-	for _, group := range p.Status().Groups {
-		if group.Running {
-			continue
-		}
-		var parts []string
-		for _, restore := range group.Restores {
-			parts = append(parts, fmt.Sprintf("%s/%d: %d of %d", restore.Store, restore.Partition, restore.Done, restore.Total))
-		}
-		text := "joining group " + group.Group
-		if len(parts) > 0 {
-			text = "restoring " + strings.Join(parts, ", ")
-		}
-		if group.LastError != nil {
-			return fmt.Errorf("%s; the last session ended with: %w", text, group.LastError)
-		}
-		return fmt.Errorf("%s", text)
-	}
-	return nil
-}
+func (p *processor) Ready() error { return p.inner.Status().NotReady() }
 
 // Mount implements Component: a processor is reached through the log alone.
 func (*processor) Mount(*http.ServeMux) {}

@@ -93,6 +93,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	p := &c.Processor
 	p.Kafka, p.StateDir, p.Metrics = c.Kafka, filepath.Join(c.Dir, "processors"), c.Metrics
+	p.AwaitBrokers = true
 	return c, nil
 }
 
@@ -105,21 +106,13 @@ func (c Config) prepare(ctx context.Context, built *topology.Topology, logger *s
 	if !c.Processor.CreateTopics {
 		return nil // whoever needs a topic says so
 	}
-	for delay := 250 * time.Millisecond; ; delay = min(2*delay, 5*time.Second) {
-		err := processors.EnsureTopics(ctx, built, c.Processor)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err == nil || !errors.Is(err, kafka.ErrUnreachable) {
-			return err
-		}
-		logger.Warn("no broker answers; trying again", "brokers", c.Kafka.String(), "error", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(delay):
-		}
+	config := c.Processor
+	config.Logger = logger
+	err := processors.EnsureTopics(ctx, built, config)
+	if ctx.Err() != nil {
+		return nil
 	}
+	return err
 }
 
 // all makes components one after the other, and closes those that are made if one cannot be.

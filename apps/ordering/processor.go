@@ -2,7 +2,6 @@ package ordering
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -40,26 +39,7 @@ func (p *processor) Run(ctx context.Context) error {
 }
 
 // Ready implements Component.
-func (p *processor) Ready() error {
-	for _, group := range p.inner.Status().Groups {
-		if group.Running {
-			continue
-		}
-		var parts []string
-		for _, restore := range group.Restores {
-			parts = append(parts, fmt.Sprintf("%s/%d: %d of %d", restore.Store, restore.Partition, restore.Done, restore.Total))
-		}
-		text := "joining group " + group.Group
-		if len(parts) > 0 {
-			text = "restoring " + strings.Join(parts, ", ")
-		}
-		if group.LastError != nil {
-			return fmt.Errorf("%s; the last session ended with: %w", text, group.LastError)
-		}
-		return fmt.Errorf("%s", text)
-	}
-	return nil
-}
+func (p *processor) Ready() error { return p.inner.Status().NotReady() }
 
 // Mount implements Component: a processor is reached through the log alone.
 func (*processor) Mount(*http.ServeMux) {}

@@ -77,8 +77,13 @@ func (e *embedded) spawn(ctx context.Context) error {
 		return fmt.Errorf("finding this program, to start the broker process: %w", err)
 	}
 	deadline := time.Now().Add(lockPatience)
-	for told := false; ; {
+	for told, killed := false, 0; ; {
 		e.child, err = broker.Spawn(exe, []string{childCommand}, e.options)
+		if errors.Is(err, broker.ErrKilled) && killed < quickEnds {
+			killed++
+			e.logger.Error("the broker process was killed while it started; starting it again", "error", err)
+			continue
+		}
 		if !errors.Is(err, broker.ErrLocked) {
 			return err
 		}

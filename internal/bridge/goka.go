@@ -1,17 +1,13 @@
 package bridge
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"hash"
 	"log/slog"
-	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
-
-	"github.com/tidemill/tidemill/internal/log"
 )
 
 // errUnused is returned by the seams that goka has no use for in our hands.
@@ -55,30 +51,21 @@ func (unusedConsumer) ConsumePartition(string, int32, int64) (sarama.PartitionCo
 
 func unusedConsumerBuilder([]string, string) (sarama.Consumer, error) { return unusedConsumer{}, nil }
 
-// topicManager answers goka's questions about topics with our own admin client. It creates nothing: the topics were made
-// and checked before.
-type topicManager struct {
-	admin   *log.Admin
-	timeout time.Duration
-}
+// topicManager answers goka's questions about topics with what was found before, the partitions of each source. It creates
+// nothing: the topics were made and checked before.
+type topicManager map[string]int32
 
-func (t topicManager) EnsureTableExists(string, int) error  { return nil }
-func (t topicManager) EnsureStreamExists(string, int) error { return nil }
-func (t topicManager) EnsureTopicExists(string, int, int, map[string]string) error {
+func (topicManager) EnsureTableExists(string, int) error  { return nil }
+func (topicManager) EnsureStreamExists(string, int) error { return nil }
+func (topicManager) EnsureTopicExists(string, int, int, map[string]string) error {
 	return nil
 }
-func (t topicManager) GetOffset(string, int32, int64) (int64, error) { return 0, errUnused }
-func (t topicManager) Close() error                                  { return nil }
+func (topicManager) GetOffset(string, int32, int64) (int64, error) { return 0, errUnused }
+func (topicManager) Close() error                                  { return nil }
 
 // Partitions implements goka.TopicManager.
 func (t topicManager) Partitions(topic string) ([]int32, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), t.timeout)
-	defer cancel()
-	described, err := t.admin.Describe(ctx, topic)
-	if err != nil {
-		return nil, fmt.Errorf("asking for the partitions of %s: %w", topic, err)
-	}
-	partitions := make([]int32, described.Partitions)
+	partitions := make([]int32, t[topic])
 	for i := range partitions {
 		partitions[i] = int32(i)
 	}

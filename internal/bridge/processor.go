@@ -87,6 +87,7 @@ type Processor struct {
 	engines    *engines
 	topicIDs   map[string][16]byte // of sources and changelogs, by topic
 	partitions int32
+	sources    topicManager
 	endSession context.CancelFunc
 	sessionErr error
 	unclean    bool           // the last session failed: its transactions may be open
@@ -119,9 +120,12 @@ func (p *Processor) Run(ctx context.Context) (err error) {
 }
 
 func (p *Processor) run(ctx context.Context) error {
+	var dialer *connections
+	var processor *goka.Processor
 	for {
-		err := p.prepare(ctx)
-		if err == nil {
+		dialer = newConnections(p.config.Log.WithDefaults().DialTimeout)
+		var err error
+		if processor, err = p.build(ctx, dialer); err == nil {
 			break
 		}
 		if ctx.Err() != nil || !errors.Is(err, log.ErrUnreachable) {
@@ -135,17 +139,32 @@ func (p *Processor) run(ctx context.Context) error {
 		case <-time.After(startDelay):
 		}
 	}
-	dialer := newConnections(p.config.Log.WithDefaults().DialTimeout)
-	processor, err := p.goka(dialer)
-	if err != nil {
-		return err
-	}
 	var cutting sync.WaitGroup
 	defer cutting.Wait()
 	ended := make(chan struct{})
 	defer close(ended)
 	cutting.Go(func() { cutLate(ctx, ended, dialer) })
 	return processor.Run(ctx)
+}
+
+// build is one attempt to do everything that needs brokers before the group can be joined. Goka connects the group only when
+// it runs, and would tell no error of that apart from others: it is connected here.
+func (p *Processor) build(ctx context.Context, dialer *connections) (*goka.Processor, error) {
+	if err := p.prepare(ctx); err != nil {
+		return nil, err
+	}
+	config, err := saramaConfig(p.config.Log.WithDefaults(), p.config.InstanceID, p.config.Timeouts, dialer, p.logger)
+	if err != nil {
+		return nil, err
+	}
+	name := p.config.SubTopology.Group
+	connected, err := sarama.NewConsumerGroup(p.config.Log.Brokers, name, config)
+	if err != nil {
+		// That they let clients in and what they are was found out before, with the same settings.
+		return nil, fmt.Errorf("connecting consumer group %s: %w: %w", name, log.ErrUnreachable, err)
+	}
+	p.closers = append(p.closers, func() { _ = connected.Close() }) // a second time does nothing
+	return p.goka(config.ClientID, &group{ConsumerGroup: connected, processor: p})
 }
 
 // startDelay is between two attempts to start while no broker answers.
@@ -177,13 +196,13 @@ func cutLate(ctx context.Context, ended <-chan struct{}, dialer *connections) {
 
 // prepare looks at the topics and takes over the transactional ids, before the group is joined (rule 1).
 func (p *Processor) prepare(ctx context.Context) error {
-	p.topicIDs = map[string][16]byte{}
+	p.topicIDs, p.sources = map[string][16]byte{}, topicManager{}
 	for _, name := range p.config.SubTopology.SourceTopics() {
 		topic, err := p.admin.Describe(ctx, name)
 		if err != nil {
 			return err
 		}
-		p.partitions, p.topicIDs[name] = topic.Partitions, topic.ID
+		p.partitions, p.topicIDs[name], p.sources[name] = topic.Partitions, topic.ID, topic.Partitions
 	}
 	for _, spec := range p.config.SubTopology.Stores {
 		topic, err := p.admin.Describe(ctx, spec.Changelog)
@@ -220,33 +239,21 @@ func (p *Processor) prepare(ctx context.Context) error {
 }
 
 // goka builds the processor round our seams.
-func (p *Processor) goka(dialer *connections) (*goka.Processor, error) {
+func (p *Processor) goka(clientID string, joined *group) (*goka.Processor, error) {
 	var edges []goka.Edge
 	for _, topic := range p.config.SubTopology.SourceTopics() {
 		edges = append(edges, goka.Input(goka.Stream(topic), p.batches, p.process))
 	}
-	config, err := saramaConfig(p.config.Log.WithDefaults(), p.config.InstanceID, p.config.Timeouts, dialer, p.logger)
-	if err != nil {
-		return nil, err
-	}
 	return goka.NewProcessor(p.config.Log.Brokers, goka.DefineGroup(goka.Group(p.config.SubTopology.Group), edges...),
 		goka.WithLogger(gokaLogger{p.logger}),
-		goka.WithClientID(config.ClientID),
+		goka.WithClientID(clientID),
 		goka.WithHasher(partition.NewHasher),
 		goka.WithNilHandling(goka.NilProcess),
 		goka.WithPartitionChannelSize(1),
 		goka.WithProducerBuilder(unusedProducerBuilder),
 		goka.WithConsumerSaramaBuilder(unusedConsumerBuilder),
-		goka.WithTopicManagerBuilder(func([]string) (goka.TopicManager, error) {
-			return topicManager{admin: p.admin, timeout: p.config.Log.WithDefaults().RequestTimeout}, nil
-		}),
-		goka.WithConsumerGroupBuilder(func(brokers []string, name, _ string) (sarama.ConsumerGroup, error) {
-			real, err := sarama.NewConsumerGroup(brokers, name, config)
-			if err != nil {
-				return nil, fmt.Errorf("connecting consumer group %s: %w", name, err)
-			}
-			return &group{ConsumerGroup: real, processor: p}, nil
-		}),
+		goka.WithTopicManagerBuilder(func([]string) (goka.TopicManager, error) { return p.sources, nil }),
+		goka.WithConsumerGroupBuilder(func([]string, string, string) (sarama.ConsumerGroup, error) { return joined, nil }),
 	)
 }
 

@@ -16,7 +16,7 @@
 // place, without regard to open transactions, and moves its beginning. Records
 // are deleted only where a topic's own retention.ms or retention.bytes says so.
 //
-// Errors to test for with errors.Is: ErrLocked, ErrAddress.
+// Errors to test for with errors.Is: ErrLocked, ErrAddress, ErrKilled.
 package broker
 
 import (
@@ -41,6 +41,9 @@ import (
 var (
 	// ErrLocked is returned where another process has the data directory.
 	ErrLocked = errors.New("data directory is in use")
+	// ErrKilled is returned where the child process was killed before its broker
+	// was ready: it can be started again.
+	ErrKilled = errors.New("the process was killed before its broker was ready")
 	// ErrAddress is returned where the broker cannot listen where it was told to.
 	ErrAddress = errors.New("cannot listen")
 )

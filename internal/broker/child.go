@@ -85,7 +85,7 @@ type Child struct {
 // interrupt from the terminal reaches only the parent, and it stops cleanly by
 // itself when this process ends in whatever way, kill -9 included. Its standard
 // error is this process's. Where another process has the directory the error is
-// ErrLocked.
+// ErrLocked, and ErrKilled where the child was killed before it was ready.
 func Spawn(exe string, args []string, o Options) (*Child, error) {
 	return spawn(exec.Command(exe, args...), o)
 }
@@ -122,6 +122,9 @@ func spawn(cmd *exec.Cmd, o Options) (*Child, error) {
 	}()
 	if _, err = stdin.Write(append(options, '\n')); err != nil {
 		err = fmt.Errorf("handing the broker process its options: %w", err)
+		if c.killed() {
+			err = fmt.Errorf("%w: %w", ErrKilled, err)
+		}
 	} else {
 		err = c.ready(lines)
 	}
@@ -152,7 +155,26 @@ func (c *Child) ready(lines <-chan string) error {
 	if reason, ok := strings.CutPrefix(line, failedWord); ok {
 		return fmt.Errorf("starting the broker process: %w", &childError{reason, nil})
 	}
+	if line == "" && c.killed() {
+		return fmt.Errorf("starting the broker process: %w: %s", ErrKilled, c.cmd.ProcessState)
+	}
 	return fmt.Errorf("the broker process ended or said %q before it was ready (does its program call RunChild?)", line)
+}
+
+// endTimeout bounds how long a child that has closed its output may take to end.
+const endTimeout = 5 * time.Second
+
+// killed waits for the end of a child that has closed its output, and tells
+// whether that end was a signal.
+func (c *Child) killed() bool {
+	timeout := time.NewTimer(endTimeout)
+	defer timeout.Stop()
+	select {
+	case <-c.done:
+		return c.cmd.ProcessState.ExitCode() == -1
+	case <-timeout.C:
+		return false
+	}
 }
 
 // childError carries a reason from the child, and what it is.

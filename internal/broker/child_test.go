@@ -90,6 +90,18 @@ func TestChildThatEndsIsNoticed(t *testing.T) {
 	}
 }
 
+// A child that is killed while it starts can be told from one that cannot start.
+func TestChildKilledWhileItStarts(t *testing.T) {
+	if _, err := broker.Spawn("/bin/sh", []string{"-c", "kill -9 $$"}, broker.Options{}); !errors.Is(err, broker.ErrKilled) {
+		t.Errorf("killed before it was ready: %v, want ErrKilled", err)
+	}
+	for _, script := range []string{"exit 1", "echo failed to do anything", "echo nonsense"} {
+		if _, err := broker.Spawn("/bin/sh", []string{"-c", script}, broker.Options{}); err == nil || errors.Is(err, broker.ErrKilled) {
+			t.Errorf("%s: %v, want an error that is not ErrKilled", script, err)
+		}
+	}
+}
+
 // runParent is a program like `up`: it spawns a broker and commits transactions,
 // telling the number of each on its standard output, until it is killed.
 func runParent() {

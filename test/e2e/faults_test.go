@@ -237,3 +237,20 @@ func TestBrokerOfUpKilled(t *testing.T) {
 		t.Errorf("added once: %s", got.body)
 	}
 }
+
+// The broker process of up is killed while it starts, twice: up starts it again.
+func TestBrokerOfUpKilledWhileItStarts(t *testing.T) {
+	up := launch(t, "up", "up", "--broker-addr", "127.0.0.1:0", "--data", dataDir(t))
+	for killed := 0; killed < 2; {
+		child := findChild(t, up)
+		if child != 0 && syscall.Kill(child, syscall.SIGKILL) == nil {
+			killed++
+			eventually(t, "the process is gone", func() bool { return findChild(t, up) != child })
+		}
+	}
+	up.awaitReady()
+	if !strings.Contains(up.log(), "was killed while it started") {
+		t.Errorf("no kill has come before the broker was ready:\n%s", up.log())
+	}
+	session(t, up.url, up.url)
+}

@@ -28,6 +28,7 @@ var (
 	roundsFlag = flag.Int("torture.rounds", 0, "at most so many rounds")
 	kindFlag   = flag.String("torture.kind", "", "only rounds of this kind: up, embedded or kafka")
 	paceFlag   = flag.Duration("torture.pace", 1500*time.Millisecond, "the mean time from one fault to the next")
+	onFlag     = flag.Bool("torture.on", false, "go on after a round that fails")
 	keepFlag   = flag.String("torture.keep", "", "a directory for the logs of a round that fails")
 )
 

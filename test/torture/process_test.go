@@ -55,6 +55,9 @@ func newProcess(t *testing.T, part, name, dir string, flags ...string) *process 
 		app := freeAddr(t)
 		p.url, p.args = "http://"+app, append(p.args, "--calculator-addr", app)
 	}
+	if part == "up" {
+		p.args = append(p.args, "--ordering-command-addr", freeAddr(t), "--ordering-query-addr", freeAddr(t), "--ordering-page-addr", freeAddr(t))
+	}
 	p.args = append(p.args, flags...)
 	return p
 }

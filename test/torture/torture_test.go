@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,11 +54,12 @@ func TestTorture(t *testing.T) {
 				t.Error(problem)
 			}
 			if t.Failed() {
+				say("%s, seed %d: FAILED: %s", kind, seed, strings.Join(found.problems, "; "))
 				t.Logf("repeat with: go test ./test/torture -run '^TestTorture$' -args -torture.for=1h -torture.rounds=1 -torture.round=%s -torture.pace=%s -torture.kind=%s -torture.seed=%d\nthe schedule was\n%s",
 					over, *paceFlag, kind, seed, told(newSchedule(seed, kind, over, *paceFlag)))
 			}
 		})
-		if t.Failed() {
+		if t.Failed() && !*onFlag {
 			break
 		}
 	}
@@ -110,7 +112,7 @@ func round(t *testing.T, kind string, seed uint64, over time.Duration) outcome {
 	}
 	found.problems = append(slices.Concat(w.problems, c.odd[:min(len(c.odd), 10)]), found.problems...)
 	if len(found.problems) > 0 {
-		w.keep(t)
+		w.keep(t, seed)
 	}
 	return found
 }
@@ -168,7 +170,7 @@ func examine(t *testing.T, w *world, c *clients, acknowledged map[history.Place]
 }
 
 // keep saves the processes' logs.
-func (w *world) keep(t *testing.T) {
+func (w *world) keep(t *testing.T, seed uint64) {
 	for _, p := range append(w.all(), w.extra) {
 		logs, err := os.ReadFile(p.logFile)
 		if err != nil {
@@ -178,7 +180,7 @@ func (w *world) keep(t *testing.T) {
 			t.Logf("the log of %s ends with:\n%s", p.name, logs[max(0, len(logs)-2000):])
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(*keepFlag, w.kind+"-"+p.name+".log"), logs, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(*keepFlag, fmt.Sprintf("%s-%d-%s.log", w.kind, seed, p.name)), logs, 0o644); err != nil {
 			t.Error(err)
 		}
 	}
