@@ -26,10 +26,13 @@ type group struct {
 // Consume implements sarama.ConsumerGroup. It returns when ctx ends or with an error that rejoining cannot mend.
 func (g *group) Consume(ctx context.Context, topics []string, handler sarama.ConsumerGroupHandler) error {
 	p := g.processor
+	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopTimeout, cancel) })()
 	delay := retryMin
 	for {
 		began := time.Now()
-		err := g.session(ctx, topics, handler)
+		err := g.session(ctx, last, topics, handler)
 		if errors.Is(err, context.Canceled) && !fatal(err) {
 			err = nil // the next generation has begun, or we are to stop, while the tasks were restored
 		}
@@ -67,14 +70,15 @@ const (
 	retryReset = 10 * time.Second
 )
 
-// session consumes for one generation. Its context ends when the commit protocol gives the session up.
-func (g *group) session(ctx context.Context, topics []string, handler sarama.ConsumerGroupHandler) error {
+// session consumes for one generation. Its context ends when the commit protocol gives the session up; last bounds the commit
+// at its end when the processor is told to stop.
+func (g *group) session(ctx, last context.Context, topics []string, handler sarama.ConsumerGroupHandler) error {
 	p := g.processor
 	sessionCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p.endSession = cancel
 	p.sessionErr = nil
-	err := g.ConsumerGroup.Consume(sessionCtx, topics, &sessionHandler{processor: p, goka: handler, stopping: ctx})
+	err := g.ConsumerGroup.Consume(sessionCtx, topics, &sessionHandler{processor: p, goka: handler, last: last})
 	if mendErr := p.engines.mend(); mendErr != nil {
 		return errors.Join(p.sessionErr, mendErr)
 	}
@@ -112,7 +116,7 @@ func fatal(err error) bool {
 type sessionHandler struct {
 	processor *Processor
 	goka      sarama.ConsumerGroupHandler
-	stopping  context.Context // ends when the processor is told to stop
+	last      context.Context // ends stopTimeout after the processor is told to stop, however late sarama ends the session
 }
 
 // Setup implements sarama.ConsumerGroupHandler: the tasks of the assigned partitions are opened and restored before goka
@@ -127,7 +131,7 @@ func (h *sessionHandler) Setup(session sarama.ConsumerGroupSession) error {
 
 // Cleanup implements sarama.ConsumerGroupHandler: what was stepped is committed (rule 2) before goka closes.
 func (h *sessionHandler) Cleanup(session sarama.ConsumerGroupSession) error {
-	err := h.processor.close(h.stopping)
+	err := h.processor.close(h.last)
 	h.processor.sessionErr = errors.Join(h.processor.sessionErr, err)
 	gokaErr := h.goka.Cleanup(uncommitting{session})
 	h.processor.batches.clear()

@@ -114,8 +114,8 @@ func tick(session *commit.Session, interval time.Duration) {
 // by whoever has the partitions next.
 const stopTimeout = 3 * time.Second
 
-// close ends the session, if one was opened, and returns why it had failed. stopping ends when the processor is told to stop.
-func (p *Processor) close(stopping context.Context) error {
+// close ends the session, if one was opened, and returns why it had failed. ctx bounds its last commit.
+func (p *Processor) close(ctx context.Context) error {
 	p.mu.Lock()
 	session := p.session
 	p.session = nil
@@ -123,9 +123,6 @@ func (p *Processor) close(stopping context.Context) error {
 	if session == nil {
 		return nil
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	defer context.AfterFunc(stopping, func() { time.AfterFunc(stopTimeout, cancel) })()
 	err := session.Close(ctx, p.runDone)
 	p.running.Wait()
 	if errors.Is(err, commit.ErrInstanceFenced) {
