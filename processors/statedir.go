@@ -70,7 +70,11 @@ func (s *stateDir) checkTopics(application string, present map[string][16]byte) 
 	known := map[string]string{}
 	data, err := os.ReadFile(path)
 	if err == nil {
-		if err := json.Unmarshal(data, &known); err != nil {
+		err := json.Unmarshal(data, &known)
+		if err == nil && known == nil {
+			err = errors.New("it holds null")
+		}
+		if err != nil {
 			return fmt.Errorf("reading %s: %w; remove the file if the topics are the same as before", path, err)
 		}
 	} else if !errors.Is(err, os.ErrNotExist) {

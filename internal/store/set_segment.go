@@ -70,13 +70,7 @@ func (s *segment) key() []byte { return binary.BigEndian.AppendUint32([]byte{set
 
 // write adds the segment's rows to a batch.
 func (s *segment) write(batch *Batch, store string) {
-	header := binary.AppendUvarint(nil, uint64(s.entries))
-	header = append(header, s.pageBits)
-	header = binary.BigEndian.AppendUint64(header, uint64(s.expiry))
-	for _, word := range s.filter {
-		header = binary.LittleEndian.AppendUint32(header, word)
-	}
-	batch.Put(store, s.key(), header)
+	batch.Put(store, s.key(), s.header())
 	var key []byte
 	for page, entries := range s.pages {
 		if len(entries) > 0 {
@@ -85,6 +79,17 @@ func (s *segment) write(batch *Batch, store string) {
 		}
 	}
 	s.pages = nil
+}
+
+// header returns what decodeSegment reads.
+func (s *segment) header() []byte {
+	header := binary.AppendUvarint(nil, uint64(s.entries))
+	header = append(header, s.pageBits)
+	header = binary.BigEndian.AppendUint64(header, uint64(s.expiry))
+	for _, word := range s.filter {
+		header = binary.LittleEndian.AppendUint32(header, word)
+	}
+	return header
 }
 
 // remove adds the removal of the segment's rows to a batch.
@@ -105,10 +110,10 @@ func decodeSegment(number uint32, header []byte) (*segment, error) {
 	}
 	s := &segment{number: number, entries: int(n), pageBits: header[m], expiry: int64(binary.BigEndian.Uint64(header[m+1:]))}
 	words := header[m+9:]
-	s.filter = newFilter(s.entries)
-	if len(words) != 4*len(s.filter) {
+	if filterWords(s.entries) != len(words)/4 || len(words)%4 != 0 { // before there is memory for what it claims
 		return nil, fmt.Errorf("%w: the filter of segment %d of a set has %d bytes for %d entries", ErrCorrupt, number, len(words), s.entries)
 	}
+	s.filter = newFilter(s.entries)
 	for i := range s.filter {
 		s.filter[i] = binary.LittleEndian.Uint32(words[4*i:])
 	}
@@ -129,9 +134,12 @@ var filterSalts = [filterBlock]uint32{
 	0x47b6137b, 0x44974d91, 0x8824ad5b, 0xa2b7289d, 0x705495c7, 0x2df1424b, 0x9efc4947, 0x5c6bfb31,
 }
 
-func newFilter(entries int) idFilter {
+func newFilter(entries int) idFilter { return make(idFilter, filterWords(entries)) }
+
+// filterWords is the size of the filter for so many entries.
+func filterWords(entries int) int {
 	const perBlock = 32 * filterBlock / filterBits
-	return make(idFilter, max(1, (entries+perBlock-1)/perBlock)*filterBlock)
+	return max(1, (entries+perBlock-1)/perBlock) * filterBlock
 }
 
 func (f idFilter) block(hash uint64) []uint32 {
