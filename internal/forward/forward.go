@@ -64,6 +64,7 @@ type Forwarder struct {
 	path      string
 	transport http.RoundTripper
 	proxy     *httputil.ReverseProxy
+	probing   intervals
 
 	mu    sync.Mutex
 	known map[string]standing // guarded by mu: base URL → what was found there a moment ago
@@ -77,7 +78,7 @@ type standing struct {
 
 // New returns a forwarder that names itself as instance. path is one that every instance answers at once, with 200.
 func New(instance, path string, transport http.RoundTripper, logger *slog.Logger) *Forwarder {
-	f := &Forwarder{instance: instance, path: path, transport: transport, known: make(map[string]standing)}
+	f := &Forwarder{instance: instance, path: path, transport: transport, probing: defaultIntervals, known: make(map[string]standing)}
 	f.proxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.Host = r.In.Host // applications see the name that the client used

@@ -12,12 +12,14 @@ import (
 // ErrSilent says that an instance takes connections and answers nothing: it is stopped, or its machine is gone.
 var ErrSilent = errors.New("the instance does not answer")
 
-const (
-	// probeAfter is how long an answer may take to begin, or to be read, before the instance is asked whether it lives.
-	probeAfter = 500 * time.Millisecond
-	// probeStream is between such questions while a stream goes on.
-	probeStream = 2 * time.Second
-)
+// intervals are between questions whether an instance lives.
+type intervals struct {
+	answer time.Duration // while an answer has not begun
+	stream time.Duration // while one goes on
+	life   time.Duration // for it to answer: with time to spare, as one that is only busy must not lose its requests
+}
+
+var defaultIntervals = intervals{answer: 500 * time.Millisecond, stream: 2 * time.Second, life: 2 * time.Second}
 
 // Probe returns nil if an instance can be reached, as was found a moment ago or is found out within limit.
 func (f *Forwarder) Probe(ctx context.Context, base string, limit time.Duration) error {
@@ -53,14 +55,15 @@ type patience struct {
 	base      string
 	limit     *time.Timer // nil for none
 
-	mu    sync.Mutex
-	probe *time.Timer   // guarded by mu; nil once stopped
-	every time.Duration // guarded by mu
+	mu      sync.Mutex
+	probe   *time.Timer   // guarded by mu; nil once stopped
+	every   time.Duration // guarded by mu
+	another bool          // guarded by mu: another instance can be asked instead
 }
 
 // watch begins to look after a request. limit is for its answer to begin; 0 is none.
 func (f *Forwarder) watch(ctx context.Context, cancel context.CancelCauseFunc, base string, limit time.Duration) *patience {
-	p := &patience{forwarder: f, ctx: ctx, cancel: cancel, base: base, every: probeAfter}
+	p := &patience{forwarder: f, ctx: ctx, cancel: cancel, base: base, every: f.probing.answer, another: limit > 0}
 	if limit > 0 {
 		p.limit = time.AfterFunc(limit, func() { cancel(context.DeadlineExceeded) })
 	}
@@ -72,10 +75,11 @@ func (f *Forwarder) watch(ctx context.Context, cancel context.CancelCauseFunc, b
 
 // look asks whether the instance lives. It runs in the timer's goroutine, which ends with it, or sooner with the request.
 func (p *patience) look() {
-	p.mu.Lock()
-	every := p.every
-	p.mu.Unlock()
-	if err := p.forwarder.Probe(p.ctx, p.base, every); err != nil {
+	if p.elsewhere() && p.forwarder.Suspect(p.base) { // others were given up, and there is another one to ask
+		p.cancel(ErrSilent)
+		return
+	}
+	if err := p.forwarder.Probe(p.ctx, p.base, p.forwarder.probing.life); err != nil {
 		p.cancel(err)
 		return
 	}
@@ -86,6 +90,13 @@ func (p *patience) look() {
 	}
 }
 
+// elsewhere reports whether there is another instance to ask: while the answer has not begun.
+func (p *patience) elsewhere() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.another
+}
+
 // begun notes that the answer has begun: what is left may take as long as the instance lives.
 func (p *patience) begun() {
 	if p.limit != nil {
@@ -93,7 +104,8 @@ func (p *patience) begun() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.every = probeStream
+	p.another = false
+	p.every = p.forwarder.probing.stream
 }
 
 // stop ends it.
