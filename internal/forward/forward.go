@@ -66,8 +66,9 @@ type Forwarder struct {
 	proxy     *httputil.ReverseProxy
 	probing   intervals
 
-	mu    sync.Mutex
-	known map[string]standing // guarded by mu: base URL → what was found there a moment ago
+	mu     sync.Mutex
+	known  map[string]standing // guarded by mu: base URL → what was found there a moment ago
+	probes map[string]*probe   // guarded by mu: those that are being asked
 }
 
 // standing is what was last found of an instance.
@@ -78,7 +79,7 @@ type standing struct {
 
 // New returns a forwarder that names itself as instance. path is one that every instance answers at once, with 200.
 func New(instance, path string, transport http.RoundTripper, logger *slog.Logger) *Forwarder {
-	f := &Forwarder{instance: instance, path: path, transport: transport, probing: defaultIntervals, known: make(map[string]standing)}
+	f := &Forwarder{instance: instance, path: path, transport: transport, probing: defaultIntervals, known: make(map[string]standing), probes: make(map[string]*probe)}
 	f.proxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.Host = r.In.Host // applications see the name that the client used
@@ -229,6 +230,9 @@ func (f *Forwarder) try(r *http.Request, base string, limit time.Duration) (resp
 	out.URL = &location
 	patient := f.watch(ctx, cancel, base, limit)
 	response, err = f.transport.RoundTrip(out)
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil && repeatable(r) {
+		response, err = f.transport.RoundTrip(out) // it met the end of another request on its connection
+	}
 	if err == nil && ctx.Err() != nil && r.Context().Err() == nil {
 		response.Body.Close() // given up in the moment that it came
 		err = context.Cause(ctx)

@@ -26,6 +26,7 @@ const (
 func newForwarder(t testing.TB) *Forwarder {
 	t.Helper()
 	transport := NewTransport()
+	transport.DialContext = (&net.Dialer{Timeout: patient}).DialContext // on a busy machine a dial takes its time
 	t.Cleanup(transport.CloseIdleConnections)
 	f := New("here", probePath, transport, slog.New(slog.DiscardHandler))
 	f.probing = intervals{answer: 100 * time.Millisecond, stream: 100 * time.Millisecond, life: 4 * time.Second}

@@ -21,12 +21,51 @@ type intervals struct {
 
 var defaultIntervals = intervals{answer: 500 * time.Millisecond, stream: 2 * time.Second, life: 2 * time.Second}
 
+// probe is one question whether an instance lives, for all who want to know.
+type probe struct {
+	done chan struct{} // closed with the answer
+	err  error         // written before done is closed
+}
+
 // Probe returns nil if an instance can be reached, as was found a moment ago or is found out within limit.
 func (f *Forwarder) Probe(ctx context.Context, base string, limit time.Duration) error {
-	if known, found := f.recent(base); found && known.reachable {
+	f.mu.Lock()
+	if known := f.known[base]; known.reachable && time.Since(known.at) <= suspected {
+		f.mu.Unlock()
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	p := f.probes[base]
+	if p == nil {
+		p = &probe{done: make(chan struct{})}
+		f.probes[base] = p
+		go f.answer(base, p)
+	}
+	f.mu.Unlock()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+		return p.err
+	case <-timer.C:
+		return fmt.Errorf("%w: %s within %v", ErrSilent, base, limit)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// answer answers a probe. It has nothing to do with the requests of those who want to know, and ends by itself in time:
+// net/http can take a request's end for that of the next one on a connection, where an answer has no body.
+func (f *Forwarder) answer(base string, p *probe) {
+	p.err = f.head(base)
+	f.mu.Lock()
+	delete(f.probes, base)
+	f.mu.Unlock()
+	close(p.done)
+}
+
+// head asks an instance for the path that every one answers.
+func (f *Forwarder) head(base string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), f.probing.life)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, base+f.path, nil)
 	if err != nil {
@@ -79,7 +118,7 @@ func (p *patience) look() {
 		p.cancel(ErrSilent)
 		return
 	}
-	if err := p.forwarder.Probe(p.ctx, p.base, p.forwarder.probing.life); err != nil {
+	if err := p.forwarder.Probe(p.ctx, p.base, p.forwarder.probing.life); err != nil && p.ctx.Err() == nil {
 		p.cancel(err)
 		return
 	}
