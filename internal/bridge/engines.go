@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
@@ -20,6 +21,14 @@ type engines struct {
 	sets    map[string]store.Set
 	logger  *slog.Logger
 	opened  map[int32]*watchedEngine
+	early   map[int32]*opening // by begin, until the first session has taken what it needs
+}
+
+// opening is a store that is being opened. Its engine and error are there once done is closed.
+type opening struct {
+	engine *watchedEngine
+	err    error
+	done   chan struct{}
 }
 
 func newEngines(dir string, options store.Options, stores []*graph.Store, logger *slog.Logger) *engines {
@@ -34,11 +43,85 @@ func newEngines(dir string, options store.Options, stores []*graph.Store, logger
 	return e
 }
 
-// open returns the stores of a partition. What is corrupt is removed, to be restored from the changelogs.
-func (e *engines) open(number int32) (store.Engine, error) {
-	if engine, ok := e.opened[number]; ok {
-		return engine, nil
+// begin opens the stores that an earlier process has left, while the group is joined: opening waits mostly for the disk. What
+// the first session is not assigned is closed again.
+func (e *engines) begin() {
+	entries, err := os.ReadDir(e.dir)
+	if err != nil {
+		return // there are none, or opening them will say what is wrong
 	}
+	e.early = map[int32]*opening{}
+	for _, entry := range entries {
+		if number, err := strconv.ParseInt(entry.Name(), 10, 32); err == nil && number >= 0 && entry.IsDir() {
+			e.early[int32(number)] = e.start(int32(number))
+		}
+	}
+}
+
+// open returns the stores of the partitions, opened all at once. What is corrupt is removed, to be restored from the
+// changelogs.
+func (e *engines) open(numbers ...int32) ([]store.Engine, error) {
+	started := map[int32]*opening{}
+	for _, number := range numbers {
+		if _, open := e.opened[number]; !open {
+			started[number] = e.begun(number)
+		}
+	}
+	err := e.closeEarly()
+	for _, number := range numbers {
+		if o := started[number]; o != nil {
+			<-o.done
+			if o.err == nil {
+				e.opened[number] = o.engine
+			}
+			err = errors.Join(err, o.err)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	list := make([]store.Engine, len(numbers))
+	for i, number := range numbers {
+		list[i] = e.opened[number]
+	}
+	return list, nil
+}
+
+// begun returns the opening of a partition's stores, started now unless begin has done it. One that has failed is repeated.
+func (e *engines) begun(number int32) *opening {
+	if o, ok := e.early[number]; ok {
+		delete(e.early, number)
+		if <-o.done; o.err == nil {
+			return o
+		}
+	}
+	return e.start(number)
+}
+
+// closeEarly closes what begin has opened and nobody has asked for.
+func (e *engines) closeEarly() error {
+	var errs []error
+	for number, o := range e.early {
+		if <-o.done; o.err == nil {
+			if err := o.engine.Close(); err != nil {
+				errs = append(errs, fmt.Errorf("closing the stores of partition %d: %w", number, err))
+			}
+		}
+	}
+	e.early = nil
+	return errors.Join(errs...)
+}
+
+func (e *engines) start(number int32) *opening {
+	o := &opening{done: make(chan struct{})}
+	go func() {
+		defer close(o.done)
+		o.engine, o.err = e.openOne(number)
+	}()
+	return o
+}
+
+func (e *engines) openOne(number int32) (*watchedEngine, error) {
 	dir := e.path(number)
 	engine, err := e.openStore(dir)
 	if errors.Is(err, store.ErrCorrupt) {
@@ -50,9 +133,7 @@ func (e *engines) open(number int32) (store.Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the stores of partition %d: %w", number, err)
 	}
-	watched := &watchedEngine{Engine: engine}
-	e.opened[number] = watched
-	return watched, nil
+	return &watchedEngine{Engine: engine}, nil
 }
 
 func (e *engines) openStore(dir string) (store.Engine, error) {
@@ -60,7 +141,7 @@ func (e *engines) openStore(dir string) (store.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return store.WithSets(engine, e.sets)
+	return store.WithSets(store.WithDeferral(engine), e.sets)
 }
 
 func (e *engines) path(number int32) string {
@@ -95,7 +176,7 @@ func (e *engines) mend() error {
 }
 
 func (e *engines) close() error {
-	var errs []error
+	errs := []error{e.closeEarly()}
 	for number, engine := range e.opened {
 		if err := engine.Close(); err != nil {
 			errs = append(errs, fmt.Errorf("closing the stores of partition %d: %w", number, err))
@@ -139,6 +220,9 @@ func (w *watchedEngine) Apply(batch *store.Batch) error { return w.note(w.Engine
 func (w *watchedEngine) DeleteStore(name, changelog string) error {
 	return w.note(w.Engine.DeleteStore(name, changelog))
 }
+
+// Defer implements store.Deferrer.
+func (w *watchedEngine) Defer(bytes int) { store.Defer(w.Engine, bytes) }
 
 type watchedIterator struct {
 	store.Iterator

@@ -19,10 +19,7 @@ func TestEnginesAreMended(t *testing.T) {
 	}()
 	before := map[int32]store.Engine{}
 	for number := range int32(3) {
-		engine, err := e.open(number)
-		if err != nil {
-			t.Fatal(err)
-		}
+		engine := openOne(t, e, number)
 		batch := store.NewBatch()
 		batch.Put("rows", []byte("k"), fmt.Append(nil, number))
 		if err := engine.Apply(batch); err != nil {
@@ -37,10 +34,7 @@ func TestEnginesAreMended(t *testing.T) {
 		t.Fatal(err)
 	}
 	for number := range int32(3) {
-		engine, err := e.open(number)
-		if err != nil {
-			t.Fatal(err)
-		}
+		engine := openOne(t, e, number)
 		if kept := engine == before[number]; kept != (number == 0) {
 			t.Errorf("engine %d: kept open: %t", number, kept)
 		}
@@ -48,4 +42,52 @@ func TestEnginesAreMended(t *testing.T) {
 			t.Errorf("engine %d: its row is found: %t, %v", number, found, err)
 		}
 	}
+}
+
+// TestEnginesAreOpenedEarly: what an earlier process has left is opened before it is known which partitions are assigned, and
+// closed again if they are not; what could not be opened then is tried again.
+func TestEnginesAreOpenedEarly(t *testing.T) {
+	dir := t.TempDir()
+	e := newEngines(dir, store.Options{}, nil, slog.New(slog.DiscardHandler))
+	if _, err := e.open(0, 1, 2); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.close(); err != nil {
+		t.Fatal(err)
+	}
+	other, err := store.OpenLevelDB(e.path(1), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.begin()
+	<-e.early[1].done
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.open(0, 1); err != nil {
+		t.Fatal(err)
+	}
+	if len(e.early) != 0 || len(e.opened) != 2 {
+		t.Errorf("%d stores are open and %d are left over, want 2 and none", len(e.opened), len(e.early))
+	}
+	third, err := store.OpenLevelDB(e.path(2), store.Options{})
+	if err != nil {
+		t.Fatalf("a store that nobody asked for is not closed: %v", err)
+	}
+	if err := errors.Join(third.Close(), e.close()); err != nil {
+		t.Fatal(err)
+	}
+	e.begin()
+	if err := e.close(); err != nil {
+		t.Errorf("closing before any session: %v", err)
+	}
+}
+
+func openOne(t *testing.T, e *engines, number int32) store.Engine {
+	t.Helper()
+	opened, err := e.open(number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return opened[0]
 }

@@ -174,12 +174,15 @@ func (p *Processor) checkTopics(ctx context.Context) error {
 func (p *Processor) restoring() restore.Config {
 	return restore.Config{
 		Group: p.config.SubTopology.Group, Application: p.config.SubTopology.Application, Dir: p.config.Dir,
-		TopicIDs: p.topicIDs, TombstoneAge: p.config.TombstoneAge, Now: time.Now, Progress: p.config.Observer.Restoring,
+		TopicIDs: p.topicIDs, TombstoneAge: p.config.TombstoneAge, DeferBytes: restoreBytes, Now: time.Now, Progress: p.config.Observer.Restoring,
 		Doubted: func(store string, partition int32, because string) {
 			p.logger.Warn("the local state is not believed and will be restored from the changelog", "store", store, "partition", partition, "because", because)
 		},
 	}
 }
+
+// restoreBytes is how much restored state may be in memory only when the tasks start to work.
+const restoreBytes = 128 << 20
 
 // maxRecordBytes is a little less than what the producers take, and brokers as they are set by default.
 const maxRecordBytes = 1_000_000
@@ -192,12 +195,12 @@ func (p *Processor) openTasks(ctx context.Context, restoring restore.Config, sou
 	}
 	restoration := restore.New(restoring)
 	var units []*commit.Unit
-	for _, number := range assigned {
-		at := standings[number]
-		engine, err := p.engines.open(number)
-		if err != nil {
-			return nil, err
-		}
+	engines, err := p.engines.open(assigned...)
+	if err != nil {
+		return nil, err
+	}
+	for i, number := range assigned {
+		at, engine := standings[number], engines[i]
 		restoration.Add(number, p.config.SubTopology.Stores, engine, at)
 		made, err := task.New(task.Config{
 			SubTopology: p.config.SubTopology, Partition: number, Partitions: p.partitions, Policy: p.config.Policy,

@@ -113,6 +113,7 @@ func (p *Processor) Run(ctx context.Context) (err error) {
 	}
 	defer p.admin.Close()
 	defer func() { err = errors.Join(err, p.shutDown()) }()
+	p.engines.begin()
 	if err := p.run(ctx); err != nil && (ctx.Err() == nil || fatal(err)) {
 		return fmt.Errorf("running processor %s: %w", p.config.SubTopology.Group, err)
 	}

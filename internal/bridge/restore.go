@@ -47,11 +47,13 @@ func places(offsets log.Offsets) map[commit.Place]int64 {
 
 // applyFetched adds fetched records to a store.
 func applyFetched(s *restore.Store, records []*kgo.Record) error {
+	var headers []graph.Header // nothing keeps them
 	for _, record := range records {
-		input := task.Record{Offset: record.Offset, Key: record.Key, Value: record.Value, Timestamp: record.Timestamp.UnixMilli()}
+		headers = headers[:0]
 		for _, header := range record.Headers {
-			input.Headers = append(input.Headers, graph.Header{Key: header.Key, Value: header.Value})
+			headers = append(headers, graph.Header{Key: header.Key, Value: header.Value})
 		}
+		input := task.Record{Offset: record.Offset, Key: record.Key, Value: record.Value, Headers: headers, Timestamp: record.Timestamp.UnixMilli()}
 		if err := s.Apply(input, record.Attrs.IsControl()); err != nil {
 			return err
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -42,16 +44,9 @@ func (r changelogs) Read(ctx context.Context, pending map[commit.Place]*restore.
 				failed = errors.Join(failed, fmt.Errorf("reading %s/%d: %w", topic, number, err))
 			}
 		})
-		fetches.EachPartition(func(fetched kgo.FetchTopicPartition) {
-			place := commit.Place{Topic: fetched.Topic, Partition: fetched.Partition}
-			s, ok := pending[place]
-			if !ok || failed != nil {
-				return
-			}
-			if failed = applyFetched(s, fetched.Records); failed == nil && s.Done() {
-				delete(pending, place)
-			}
-		})
+		if failed == nil {
+			failed = applyAll(fetches, pending)
+		}
 		if failed == nil && fetches.NumRecords() == 0 {
 			failed = r.probe(ctx, client, pending)
 			if failed == nil && time.Since(lookedAt) > restoreDeparted {
@@ -62,6 +57,38 @@ func (r changelogs) Read(ctx context.Context, pending map[commit.Place]*restore.
 			return failed
 		}
 	}
+	return nil
+}
+
+// applyAll adds what was fetched to the stores, those of several partitions at once while the next fetch is under way, and
+// takes those out of pending that are done.
+func applyAll(fetches kgo.Fetches, pending map[commit.Place]*restore.Store) error {
+	records := map[*restore.Store][][]*kgo.Record{}
+	fetches.EachPartition(func(fetched kgo.FetchTopicPartition) {
+		if s, ok := pending[commit.Place{Topic: fetched.Topic, Partition: fetched.Partition}]; ok {
+			records[s] = append(records[s], fetched.Records)
+		}
+	})
+	var applying sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	for s, lists := range records {
+		applying.Go(func() {
+			for _, list := range lists {
+				if err := applyFetched(s, list); err != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					errs = append(errs, err)
+					return
+				}
+			}
+		})
+	}
+	applying.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	maps.DeleteFunc(pending, func(_ commit.Place, s *restore.Store) bool { return s.Done() })
 	return nil
 }
 

@@ -51,6 +51,9 @@ type Config struct {
 	TopicIDs map[string][16]byte
 	// TombstoneAge is the changelogs' delete.retention.ms: a checkpoint nearly as old is not believed (rule 9). 0 believes all.
 	TombstoneAge time.Duration
+	// DeferBytes is how much of what is restored may be in memory only when Run returns, over all tasks; it is written down
+	// while they work (store.Deferrer). 0 writes everything first.
+	DeferBytes int
 	// Now is the clock.
 	Now func() time.Time
 	// Doubted, if set, is told of a local copy that is not believed and why; Progress of how far a restore has come.
@@ -114,6 +117,7 @@ func (r *Restoration) Run(ctx context.Context, source Source) error {
 		}
 	}
 	if len(pending) > 0 {
+		defer r.deferWrites(pending)()
 		if err := source.Read(ctx, pending); err != nil {
 			return err
 		}
@@ -124,6 +128,22 @@ func (r *Restoration) Run(ctx context.Context, source Source) error {
 		}
 	}
 	return nil
+}
+
+// deferWrites lets the engines of the pending stores share what may wait in memory, and returns what ends that.
+func (r *Restoration) deferWrites(pending map[commit.Place]*Store) (end func()) {
+	engines := map[store.Engine]bool{}
+	for _, s := range pending {
+		engines[s.engine] = true
+	}
+	for engine := range engines {
+		store.Defer(engine, r.config.DeferBytes/len(engines))
+	}
+	return func() {
+		for engine := range engines {
+			store.Defer(engine, 0)
+		}
+	}
 }
 
 // Store is one store of one task while it is restored. A local copy that is whole reads only what came since its checkpoint.

@@ -20,7 +20,11 @@ type disk struct {
 	// earlier are the last states before the present one, oldest first: a machine that loses power comes back with one.
 	earlier []store.Engine
 	broken  error // it refuses writes until it is opened again
-	owner   *process
+	// deferring says that a restore lets writes wait in memory (store.Deferrer); unwritten is how many of the last ones may
+	// still be there, and are gone if the process is killed.
+	deferring bool
+	unwritten int
+	owner     *process
 }
 
 // errDisk is what a failing disk answers.
@@ -56,7 +60,7 @@ func (d *disk) load(base store.Engine) {
 
 // open makes the disk usable by a process.
 func (d *disk) open(p *process) store.Engine {
-	d.owner, d.broken = p, nil
+	d.owner, d.broken, d.deferring, d.unwritten = p, nil, false, 0
 	d.load(d.base)
 	return d
 }
@@ -125,6 +129,9 @@ func (d *disk) write(what string, do func() error) error {
 		if err := do(); err != nil {
 			return err
 		}
+		if !d.deferring {
+			d.unwritten = max(0, d.unwritten-1)
+		}
 		d.world.checkDisk(d)
 	}
 	co.sleep(took/2 + 10*time.Microsecond)
@@ -142,6 +149,13 @@ func (d *disk) Range(name string, from, to []byte, descending bool) store.Iterat
 // Apply implements store.Engine.
 func (d *disk) Apply(batch *store.Batch) error {
 	return d.write("writing", func() error { return d.engine.Apply(batch) })
+}
+
+// Defer implements store.Deferrer: it writes at once, but what it has written since is lost with the process.
+func (d *disk) Defer(bytes int) {
+	if d.deferring = bytes > 0; d.deferring {
+		d.unwritten = keptStates
+	}
 }
 
 // Checkpoint implements store.Engine.

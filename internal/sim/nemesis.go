@@ -186,6 +186,13 @@ func (w *world) crash(p *process) {
 			}
 		}
 		s.note("%s has lost its disk", p.machine.instance)
+	default:
+		for number := range w.profile.partitions {
+			if d := p.machine.disks[number]; d != nil && d.unwritten > 0 {
+				d.losePower()
+				s.note("%s was killed with writes of partition %d in memory", p.machine.instance, number)
+			}
+		}
 	}
 	if !p.superseded && (len(w.running()) == 0 || !s.chance(0.25)) {
 		after := s.between(10*time.Millisecond, 2*time.Second)

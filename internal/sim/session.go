@@ -64,7 +64,7 @@ func (s *session) open(c *coroutine) error {
 		return err
 	}
 	config := restore.Config{
-		Group: s.member.Group, Application: w.sub.Application, TopicIDs: w.topicIDs, TombstoneAge: tombstoneAge, Now: p.wall,
+		Group: s.member.Group, Application: w.sub.Application, TopicIDs: w.topicIDs, TombstoneAge: tombstoneAge, DeferBytes: 1 << 20, Now: p.wall,
 		Doubted: func(name string, number int32, because string) {
 			p.note("store %s/%d is wiped: %s", name, number, because)
 		},

@@ -1,6 +1,10 @@
 package store
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+	"slices"
+)
 
 // maxNameLength bounds the names of stores and changelogs, in bytes. Kafka's topic names end at 249; what is longer
 // is a mistake.
@@ -66,6 +70,33 @@ func (b *Batch) Reset() {
 	b.stores = b.stores[:0]
 	b.last = 0
 	b.checkpoints = b.checkpoints[:0]
+}
+
+// operationBytes is the memory that an operation takes besides its key and value.
+const operationBytes = 24
+
+// memory returns how many bytes the batch holds.
+func (b *Batch) memory() int { return len(b.data) + operationBytes*len(b.operations) }
+
+// clone returns a copy that shares nothing with the batch and has no memory to spare.
+func (b *Batch) clone() *Batch {
+	return &Batch{
+		data: bytes.Clone(b.data), operations: slices.Clone(b.operations), stores: slices.Clone(b.stores), checkpoints: slices.Clone(b.checkpoints),
+	}
+}
+
+// bytesOf returns the size of the keys and values put into a store.
+func (b *Batch) bytesOf(store string) (size int64) {
+	number := slices.Index(b.stores, store)
+	start := 0
+	for i := range b.operations {
+		op := &b.operations[i]
+		if int(op.store) == number && !op.delete {
+			size += int64(op.valueEnd - start)
+		}
+		start = op.valueEnd
+	}
+	return size
 }
 
 // index returns the position of a store's name, adding it when it is new. Runs of operations on one store are the

@@ -23,6 +23,28 @@ func TestLevelDB(t *testing.T) {
 	storetest.ConformDurable(t, openLevelDB)
 }
 
+// openDeferred opens one whose batches wait in memory, up to so many bytes.
+func openDeferred(bytes int) storetest.Open {
+	return func(dir string) (store.Engine, error) {
+		engine, err := store.OpenLevelDB(dir, store.Options{})
+		if err != nil {
+			return nil, err
+		}
+		engine = store.WithDeferral(engine)
+		store.Defer(engine, bytes)
+		return engine, nil
+	}
+}
+
+func TestDeferred(t *testing.T) {
+	for name, bytes := range map[string]int{"none": 0, "1 byte": 1, "10 kB": 10_000, "10 MB": 10_000_000} {
+		t.Run(name, func(t *testing.T) {
+			storetest.Conform(t, openDeferred(bytes))
+			storetest.ConformDurable(t, openDeferred(bytes))
+		})
+	}
+}
+
 func TestLevelDBWithTinyBuffers(t *testing.T) {
 	storetest.Conform(t, openTiny)
 	storetest.ConformDurable(t, openTiny)

@@ -137,6 +137,9 @@ func (e *withSets) DeleteStore(name, changelog string) error {
 	return nil
 }
 
+// Defer implements Deferrer, if the base does.
+func (e *withSets) Defer(bytes int) { Defer(e.Engine, bytes) }
+
 // failedIterator is an iterator over nothing.
 type failedIterator struct{ err error }
 
