@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -45,7 +46,34 @@ func places(offsets log.Offsets) map[commit.Place]int64 {
 	return found
 }
 
-// applyFetched adds fetched records to a store.
+// fetchedMemory is the memory of fetched records that were applied, for the next ones.
+type fetchedMemory struct {
+	records, bytes sync.Pool
+}
+
+// GetRecords implements kgo.PoolRecords.
+func (m *fetchedMemory) GetRecords(n int) []kgo.Record {
+	if have, ok := m.records.Get().(*[]kgo.Record); ok && cap(*have) >= n {
+		return (*have)[:0]
+	}
+	return make([]kgo.Record, 0, n)
+}
+
+// PutRecords implements kgo.PoolRecords.
+func (m *fetchedMemory) PutRecords(records []kgo.Record) { m.records.Put(&records) }
+
+// GetDecompressBytes implements kgo.PoolDecompressBytes.
+func (m *fetchedMemory) GetDecompressBytes(compressed []byte, _ kgo.CompressionCodecType) []byte {
+	if have, ok := m.bytes.Get().(*[]byte); ok {
+		return *have
+	}
+	return make([]byte, 0, 4*len(compressed))
+}
+
+// PutDecompressBytes implements kgo.PoolDecompressBytes.
+func (m *fetchedMemory) PutDecompressBytes(bytes []byte) { m.bytes.Put(&bytes) }
+
+// applyFetched adds fetched records to a store, and gives their memory back.
 func applyFetched(s *restore.Store, records []*kgo.Record) error {
 	var headers []graph.Header // nothing keeps them
 	for _, record := range records {
@@ -57,6 +85,7 @@ func applyFetched(s *restore.Store, records []*kgo.Record) error {
 		if err := s.Apply(input, record.Attrs.IsControl()); err != nil {
 			return err
 		}
+		record.Recycle()
 	}
 	return s.Flush()
 }

@@ -161,8 +161,8 @@ type Store struct {
 	current func() error
 }
 
-// flushBytes is how much is gathered before it is written.
-const flushBytes = 2 << 20
+// flushBytes is how much is gathered before it is written: enough for a segment of a set, which is made at once then.
+const flushBytes = 4 << 20
 
 // Next is the changelog offset to read next.
 func (s *Store) Next() int64 { return s.next }

@@ -31,6 +31,9 @@ func (s *Settings) problems() []error {
 	if s.Topics.Partitions == 0 { // where zero stands for the default, below
 		add("topics.partitions: 0; want 1 to 10000")
 	}
+	if s.Processor.CacheMB < 1 || s.Processor.CacheMB > maxCacheMB {
+		add("processor.cache-mb: %d; want 1 to %d", s.Processor.CacheMB, maxCacheMB)
+	}
 	p := s.ProcessorConfig()
 	p.StateDir = "checked above"
 	if err := p.Validate(); err != nil {
@@ -88,6 +91,9 @@ func (s *Settings) problems() []error {
 	return wrong
 }
 
+// maxCacheMB is a terabyte: more is a mistake.
+const maxCacheMB = 1 << 20
+
 // ProcessorConfig returns what processors are made from, but for directory, logger and metrics.
 func (s *Settings) ProcessorConfig() processors.Config {
 	return processors.Config{
@@ -95,6 +101,7 @@ func (s *Settings) ProcessorConfig() processors.Config {
 		OnError: processors.OnError(s.Processor.OnError), CreateTopics: s.Topics.Create, Partitions: s.Topics.Partitions,
 		Replication: s.Topics.Replication, CommitInterval: s.Processor.CommitInterval, SessionTimeout: s.Processor.SessionTimeout,
 		HeartbeatInterval: s.Processor.HeartbeatInterval, RebalanceTimeout: s.Processor.RebalanceTimeout,
+		CacheBytes: int(min(max(s.Processor.CacheMB, 0), maxCacheMB)) << 20,
 	}
 }
 

@@ -66,6 +66,8 @@ type Processor struct {
 	SessionTimeout    time.Duration
 	HeartbeatInterval time.Duration
 	RebalanceTimeout  time.Duration
+	// CacheMB bounds the decoded rows held in memory, in units of 1,048,576 bytes.
+	CacheMB int32
 }
 
 // Calculator configures the calculator's components.
@@ -131,7 +133,7 @@ func Default() Settings {
 		Topics: Topics{Create: true, Partitions: 4},
 		Processor: Processor{
 			Guarantee: string(processors.ExactlyOnce), OnError: string(processors.DeadLetter), CommitInterval: 50 * time.Millisecond,
-			SessionTimeout: 10 * time.Second, HeartbeatInterval: time.Second, RebalanceTimeout: 30 * time.Second,
+			SessionTimeout: 10 * time.Second, HeartbeatInterval: time.Second, RebalanceTimeout: 30 * time.Second, CacheMB: 32,
 		},
 		Calculator: Calculator{Addr: ":3030", Wait: 2 * time.Second},
 		Ordering: Ordering{
@@ -207,6 +209,7 @@ func (s *Settings) list() []setting {
 		{group: GroupProcessor, key: "processor.session-timeout", field: &s.Processor.SessionTimeout, usage: "after how long without a sign of life partitions go to other instances"},
 		{group: GroupProcessor, key: "processor.heartbeat-interval", field: &s.Processor.HeartbeatInterval, usage: "how often to give a sign of life"},
 		{group: GroupProcessor, key: "processor.rebalance-timeout", field: &s.Processor.RebalanceTimeout, usage: "how long a rebalance waits for an instance"},
+		{group: GroupProcessor, key: "processor.cache-mb", field: &s.Processor.CacheMB, usage: "`megabytes` of decoded rows held in memory, of each sub-topology; rows that fit into half of it are never read from the disk again"},
 
 		{group: GroupCalculator, key: "calculator.addr", field: &s.Calculator.Addr, usage: "`host:port` of the calculator's HTTP resources"},
 		{group: GroupCalculator, key: "calculator.wait", field: &s.Calculator.Wait, usage: "how long POST and PUT wait for the outcome, unless the client says"},

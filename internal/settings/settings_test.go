@@ -45,7 +45,7 @@ func TestPrecedence(t *testing.T) {
 	t.Setenv("TIDEMILL_SASL_MECHANISM", "PLAIN")
 	t.Setenv("TIDEMILL_SASL_USER", "ann")
 	t.Setenv("TIDEMILL_SASL_PASSWORD", "secret")
-	s, err := load(t, "a.yaml", file, "--calculator-addr", ":3", "--topics-partitions", "7")
+	s, err := load(t, "a.yaml", file, "--calculator-addr", ":3", "--topics-partitions", "7", "--processor-cache-mb", "64")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,6 +60,7 @@ func TestPrecedence(t *testing.T) {
 		{"a boolean", s.Admin.Pprof, true},
 		{"a flag that is not the key", s.Kafka.TLS.Enabled, true},
 		{"a number", s.Topics.Partitions, int32(7)},
+		{"a number of megabytes", s.ProcessorConfig().CacheBytes, 64 << 20},
 		{"a secret", s.Kafka.SASL.Password, "secret"},
 		{"a default", s.Processor.SessionTimeout, 10 * time.Second},
 	} {
@@ -90,14 +91,14 @@ func TestProblemsAreToldTogether(t *testing.T) {
 	t.Setenv("TIDEMILL_SASL_PASSWORD", "hunter2")
 	_, err := load(t, "a.yaml", "calculater: {addr: x}\nlog: {level: loud, formt: json}\ntopics: {partitions: many}\nadmin_addr: \":1\"\n",
 		"--brokers", "nohost", "--processor-guarantee", "maybe", "--calculator-addr", "x", "--calculator-view-url", "view:3032", "--auth-issuer", "me",
-		"--dial-timeout", "never", "--log-commands=perhaps")
+		"--dial-timeout", "never", "--log-commands=perhaps", "--processor-cache-mb", "0")
 	if !errors.Is(err, settings.ErrInvalid) {
 		t.Fatalf("the error is %v", err)
 	}
 	for _, want := range []string{
 		"calculater.addr", `"log.formt"`, `did you mean "admin.addr"`, "log.level", "topics.partitions", "a whole number", "TIDEMILL_PROCESSOR_COMMIT_INTERVAL",
 		"a duration", `"nohost"`, "guarantee", "calculator.addr", "calculator.view-url", "auth.key-file", "sasl",
-		"dial-timeout", "log.commands", "true or false",
+		"dial-timeout", "log.commands", "true or false", "processor.cache-mb",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error says nothing of %s:\n%v", want, err)

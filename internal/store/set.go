@@ -271,14 +271,26 @@ func (r *recent) get(hash uint64, packed []byte) (value []byte, found bool) {
 }
 
 // each visits the entries, oldest first.
-func (r *recent) each(visit func(entry []byte)) {
+func (r *recent) each(visit func(entry, packed, value []byte)) {
 	for data := r.chains; len(data) > 0; {
 		data = data[4:]
-		_, _, rest, err := cutEntry(data)
+		packed, value, rest, err := cutEntry(data)
 		if err != nil {
-			return
+			return // they were encoded here
 		}
-		visit(data[:len(data)-len(rest)])
+		visit(data[:len(data)-len(rest)], packed, value)
+		data = rest
+	}
+}
+
+// eachEntry visits entries back to back.
+func eachEntry(data []byte, visit func(entry, packed, value []byte)) {
+	for len(data) > 0 {
+		packed, value, rest, err := cutEntry(data)
+		if err != nil {
+			return // they were encoded here
+		}
+		visit(data[:len(data)-len(rest)], packed, value)
 		data = rest
 	}
 }

@@ -28,34 +28,35 @@ const pageEntries = 128
 func newSegment(number uint32, old *recent, added []byte, expiry func(value []byte) int64) *segment {
 	n := old.count + countEntries(added)
 	s := &segment{number: number, entries: n, pageBits: uint8(bits.Len(uint(n / pageEntries))), filter: newFilter(n)}
-	places := make([][][]byte, 1<<s.pageBits)
-	put := func(entry []byte) {
-		packed, value, _, err := cutEntry(entry)
-		if err != nil {
-			return // they were encoded here
-		}
+	entries, sizes := make([]pagedEntry, 0, n), make([]int, 1<<s.pageBits)
+	put := func(entry, packed, value []byte) {
 		hash := xxhash.Sum64(packed)
 		s.filter.add(hash)
 		s.expiry = max(s.expiry, expiry(value))
 		page := s.page(hash)
-		places[page] = append(places[page], entry)
+		entries, sizes[page] = append(entries, pagedEntry{page, entry}), sizes[page]+len(entry)
 	}
 	old.each(put)
-	for data := added; len(data) > 0; {
-		_, _, rest, err := cutEntry(data)
-		if err != nil {
-			break
-		}
-		put(data[:len(data)-len(rest)])
-		data = rest
+	eachEntry(added, put)
+	total := 0
+	for _, size := range sizes {
+		total += size
 	}
-	s.pages = make([][]byte, len(places))
-	for page, entries := range places {
-		for i := len(entries) - 1; i >= 0; i-- {
-			s.pages[page] = append(s.pages[page], entries[i]...)
-		}
+	s.pages = make([][]byte, len(sizes))
+	room := make([]byte, total)
+	for page, size := range sizes {
+		s.pages[page], room = room[:0:size], room[size:]
+	}
+	for i := len(entries) - 1; i >= 0; i-- {
+		s.pages[entries[i].page] = append(s.pages[entries[i].page], entries[i].data...)
 	}
 	return s
+}
+
+// pagedEntry is an entry on its way into a page.
+type pagedEntry struct {
+	page uint32
+	data []byte
 }
 
 // page returns the number of the page on which entries of a hash are.

@@ -93,11 +93,21 @@ func (e *withSets) Apply(batch *Batch) error {
 	for _, s := range e.sets {
 		s.written()
 	}
+	if e.batch.memory() > maxReusedBatch { // a restore's; those of commits are smaller
+		e.batch = NewBatch()
+		for _, s := range e.sets {
+			s.added = nil
+		}
+	}
 	return nil
 }
 
 // divide gives each set its new rows, and the rest to the base's batch.
 func (e *withSets) divide(batch *Batch) error {
+	if batch.memory() > maxReusedBatch {
+		e.batch.data = slices.Grow(e.batch.data, len(batch.data)/2)
+		e.batch.operations = slices.Grow(e.batch.operations, len(batch.operations)/2)
+	}
 	for _, s := range e.sets {
 		s.added = s.added[:0]
 	}
