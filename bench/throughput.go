@@ -107,9 +107,20 @@ func (s *session) awaitDone(ctx context.Context, run *process, p *processor, n i
 	}
 }
 
-// done counts commands whose effects can be read: by what the group has committed where that is in the transaction, and by
+// done counts commands that are done. A broker that is busy may be late with an answer: it is asked again.
+func (s *session) done(ctx context.Context, p *processor) (count int64, err error) {
+	const attempts = 3
+	for range attempts {
+		if count, err = s.doneNow(ctx, p); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return count, err
+}
+
+// doneNow counts commands whose effects can be read: by what the group has committed where that is in the transaction, and by
 // the events in the log otherwise.
-func (s *session) done(ctx context.Context, p *processor) (int64, error) {
+func (s *session) doneNow(ctx context.Context, p *processor) (int64, error) {
 	sum := int64(0)
 	if p.exact {
 		committed, err := s.admin.CommittedOffsets(ctx, p.group, false, commandsTopic)
