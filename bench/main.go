@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -76,6 +77,16 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.readme, "readme", "", "put the table of the goals into this Markdown file, between its lines "+tableBegin+" and "+tableEnd)
 	works := flags.String("work", "", "only these, by comma: "+strings.Join(workNames(), ", "))
 	contenders := flags.String("contenders", "", "only these, by comma: "+strings.Join(contenderNames(), ", "))
+	flags.Func("points", "only these points of the curves, by comma, e.g. 1000000", func(text string) error {
+		for part := range strings.SplitSeq(text, ",") {
+			n, err := strconv.Atoi(part)
+			if err != nil {
+				return err
+			}
+			o.at = append(o.at, n)
+		}
+		return nil
+	})
 	rounds := flags.Int("rounds", 0, "how many rounds (default: the preset's)")
 	commands := flags.Int("commands", 0, "commands of the throughput (default: the preset's)")
 	large := flags.Int("large", 0, "keys of the large state, and most keys of the curve over keys (default: the preset's)")
@@ -83,6 +94,7 @@ func parse(args []string) (options, error) {
 		return o, err
 	}
 	var known bool
+	at := o.at
 	if o.preset, known = presets[o.presetName]; !known {
 		return o, fmt.Errorf("unknown preset %q; there are %s", o.presetName, strings.Join(presetNames(), ", "))
 	}
@@ -102,6 +114,7 @@ func parse(args []string) (options, error) {
 			return o, fmt.Errorf("unknown contender %q; there are %s", name, strings.Join(contenderNames(), ", "))
 		}
 	}
+	o.at = at
 	if *rounds > 0 {
 		o.rounds = *rounds
 	}

@@ -17,6 +17,7 @@ type preset struct {
 	paced     time.Duration // of the latency
 	slice     time.Duration // of each HTTP handler's turn
 	largeKeys int           // of the large state
+	at        []int         // the points of the curves; empty is all of each
 	most      int           // keys of the curve over keys, set by the flags; the large state has another point
 }
 

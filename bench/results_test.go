@@ -128,7 +128,7 @@ func TestTurned(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
-	for _, args := range [][]string{{"-preset", "none"}, {"-work", "none"}, {"-contenders", "none"}, {"-summary"}, {"-rounds", "x"}} {
+	for _, args := range [][]string{{"-preset", "none"}, {"-work", "none"}, {"-contenders", "none"}, {"-summary"}, {"-rounds", "x"}, {"-points", "1,x"}} {
 		if _, err := parse(args); err == nil {
 			t.Errorf("%q was accepted", args)
 		}
@@ -136,6 +136,9 @@ func TestFlags(t *testing.T) {
 	o, err := parse([]string{"-work", "latency,get", "-rounds", "7", "-out", "x"})
 	if err != nil || o.rounds != 7 || !slices.Equal(o.works, []string{"latency", "get"}) {
 		t.Errorf("%+v, %v", o, err)
+	}
+	if o, err = parse([]string{"-work", "keys,partitions", "-points", "1000,64", "-rounds", "1", "-out", "x"}); err != nil || o.count() != 4 {
+		t.Errorf("two points of two curves, with two contenders each: %d runs, %v", o.count(), err)
 	}
 	for name, p := range presets {
 		for _, work := range p.works {

@@ -62,7 +62,11 @@ func (w work) pointsOf(p preset) []int {
 	if w.points == nil {
 		return []int{0}
 	}
-	return w.points(p)
+	list := w.points(p)
+	if len(p.at) > 0 {
+		list = slices.DeleteFunc(list, func(n int) bool { return !slices.Contains(p.at, n) })
+	}
+	return list
 }
 
 func workNames() []string { return slices.Sorted(maps.Keys(works)) }
