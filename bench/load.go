@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -70,7 +71,12 @@ func (s *session) loadRecords(ctx context.Context, name string, n int, record fu
 	}
 	defer cl.Close()
 	var failed atomic.Pointer[error]
+	shown := time.Now()
 	for i := range n {
+		if i%(1<<16) == 0 && time.Since(shown) > shownInterval {
+			shown = time.Now()
+			s.say("    %d of %d loaded", i, n)
+		}
 		cl.Produce(ctx, record(i), func(_ *kgo.Record, err error) {
 			if err != nil {
 				failed.CompareAndSwap(nil, &err)

@@ -13,6 +13,9 @@ import (
 // pollInterval is how exactly ends are seen; asking costs the broker some 50 µs.
 const pollInterval = 20 * time.Millisecond
 
+// shownInterval is how often a long run says how far it is.
+const shownInterval = 10 * time.Second
+
 // stallTimeout is after how long without progress a processor is given up.
 const stallTimeout = 50 * time.Second
 
@@ -95,7 +98,7 @@ func (s *session) awaitDone(ctx context.Context, run *process, p *processor, n i
 		if now.Sub(moved) > stallTimeout {
 			return 0, fmt.Errorf("%d of %d commands are done, and for %s it has done none", done, n, stallTimeout)
 		}
-		if now.Sub(shown) > 10*time.Second {
+		if now.Sub(shown) > shownInterval {
 			shown = now
 			s.say("    %d of %d", done, n)
 		}
