@@ -10,19 +10,17 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// The memory of the large state: what the Go runtime is told to stay under, and what the process may use in all. Both shrink
-// with the state where it is scaled down, but not below what a processor needs without any.
+// The memory of the large state, in MB: what the process may use in all, and what the Go runtime is told to stay under. The
+// first part is for a processor with little state, the second grows with the state up to that of largeKeysWhole.
 //
 // The bound is held by a watch: a process whose resident set grows above it is killed, and the run fails. How much can slip in
 // between two looks is bounded by the kernel (RLIMIT_DATA): it refuses the process a quarter more than the bound for its heap,
 // stacks and tables, and the Go runtime ends then. That counts addresses, also those whose memory was given back, hence the
 // quarter. Neither needs privileges, as a control group does. The page cache, which is the system's, is not counted.
 const (
-	largeKeysWhole = 10_000_000
-	largeBound     = 512 // MB
-	largeLimit     = 400 // MB, GOMEMLIMIT
-	leastBound     = 208
-	leastLimit     = 96
+	largeKeysWhole        = 10_000_000
+	leastBound, moreBound = 256, 256
+	leastLimit, moreLimit = 160, 240
 )
 
 // longID makes the values' ids so long that ten million of them are 2 GB of state.
@@ -35,7 +33,7 @@ func runLarge(ctx context.Context, s *session, c contender) (map[string]float64,
 	if err := s.loadRecords(ctx, fmt.Sprintf("%d with long ids", n), n+growthCommands, record); err != nil {
 		return nil, err
 	}
-	bound, limit := max(leastBound, scaledDown(largeBound, n)), max(leastLimit, scaledDown(largeLimit, n))
+	bound, limit := leastBound+scaledDown(moreBound, n), leastLimit+scaledDown(moreLimit, n)
 	p := s.processor(c, "large")
 	p.env = []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", limit)}
 	p.memory = int64(bound) << 20
