@@ -175,7 +175,10 @@ systems of one machine.`,
 				return err
 			}
 			logger.Info("the embedded broker answers", "address", node.Addr(), "data", options.Dir)
-			<-ctx.Done()
+			select {
+			case <-ctx.Done():
+			case <-node.Failed():
+			}
 			return node.Close()
 		},
 	}

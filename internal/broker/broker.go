@@ -16,7 +16,7 @@
 // place, without regard to open transactions, and moves its beginning. Records
 // are deleted only where a topic's own retention.ms or retention.bytes says so.
 //
-// Errors to test for with errors.Is: ErrLocked, ErrAddress, ErrKilled.
+// Errors to test for with errors.Is: ErrLocked, ErrAddress, ErrKilled, ErrWrite.
 package broker
 
 import (
@@ -41,6 +41,9 @@ import (
 var (
 	// ErrLocked is returned where another process has the data directory.
 	ErrLocked = errors.New("data directory is in use")
+	// ErrWrite is returned where the data directory cannot be written to, as when
+	// its disk is full.
+	ErrWrite = errors.New("the embedded broker cannot write to its data directory")
 	// ErrKilled is returned where the child process was killed before its broker
 	// was ready: it can be started again.
 	ErrKilled = errors.New("the process was killed before its broker was ready")
@@ -127,7 +130,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{dir: o.Dir, stop: make(chan struct{}), logger: &logger{to: o.Logger}}
+	b := &Broker{dir: o.Dir, stop: make(chan struct{}), logger: newLogger(o.Logger)}
 	if err := b.openDir(o); err != nil {
 		return nil, err
 	}
@@ -156,6 +159,9 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	b.keeper.Go(b.keepRetention)
 	b.addr = b.cluster.ListenAddrs()[0]
 	b.lock.describe(b.addr)
+	if err := b.logger.serve(true); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting the embedded broker: %w", err), b.Close())
+	}
 	close(gate)
 	return b, nil
 }
@@ -189,9 +195,7 @@ func (b *Broker) openDir(o Options) (err error) {
 	}
 	if err = prepareDir(o.Dir, o.Logger); err == nil {
 		b.journal, err = openJournal(o.Dir, func(err error) {
-			if o.Logger != nil {
-				o.Logger.Error("a transaction would not survive a kill", "error", err)
-			}
+			b.logger.unwritten(fmt.Errorf("%w: %w", ErrWrite, err)) // the transaction would not survive a kill
 		})
 	}
 	if err != nil {
@@ -208,11 +212,21 @@ func (b *Broker) Addr() string { return b.addr }
 // Cluster is the node itself, for tests that inject faults.
 func (b *Broker) Cluster() *kfake.Cluster { return b.cluster }
 
+// Failed is closed when the broker cannot write any more. It answers nothing from
+// then on; Close tells why, and what goes on running of it ends with the process.
+func (b *Broker) Failed() <-chan struct{} { return b.logger.failed }
+
 // Close lets the request in hand finish, writes everything to disk and gives
-// the directory back. It may be called more than once.
+// the directory back. After a write that failed it only gives the directory back,
+// as after a kill, and returns an error that wraps ErrWrite. It may be called more
+// than once.
 func (b *Broker) Close() error {
 	b.once.Do(func() {
 		close(b.stop)
+		if err := b.logger.serve(false); err != nil {
+			b.err = errors.Join(err, b.closeDir())
+			return
+		}
 		b.keeper.Wait()
 		b.cluster.Close()
 		if b.dir != "" {

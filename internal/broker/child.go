@@ -37,9 +37,10 @@ const startTimeout = 2 * time.Minute
 // and os.Stdout; log lines go to logger.
 //
 // SIGINT is ignored: a terminal's interrupt is for the parent, which closes in
-// when it has drained.
+// when it has drained. SIGXFSZ is, so that a limit of file sizes is an error like
+// a full disk.
 func RunChild(ctx context.Context, in io.Reader, out io.Writer, logger *slog.Logger) error {
-	signal.Ignore(syscall.SIGINT, syscall.SIGPIPE)
+	signal.Ignore(syscall.SIGINT, syscall.SIGPIPE, syscall.SIGXFSZ)
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer stop()
 	input := bufio.NewReader(in)
@@ -66,7 +67,10 @@ func RunChild(ctx context.Context, in io.Reader, out io.Writer, logger *slog.Log
 		io.Copy(io.Discard, input) // ends with the parent, or with this process
 		stop()
 	}()
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-b.Failed():
+	}
 	return b.Close()
 }
 

@@ -74,6 +74,7 @@ func round(t *testing.T, kind string, seed uint64, over time.Duration) outcome {
 	w.restore()
 	if !w.awaitReady() {
 		found.problems = w.problems
+		w.keep(t, seed)
 		return found
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -108,6 +109,9 @@ func round(t *testing.T, kind string, seed uint64, over time.Duration) outcome {
 		w.problems = append(w.problems, p.died...)
 		if p.gaveUp > 0 {
 			w.faults["ended for its full disk"] += p.gaveUp
+		}
+		if p.leftLate > 0 {
+			w.faults["left with work undone"] += p.leftLate
 		}
 	}
 	found.problems = append(slices.Concat(w.problems, c.odd[:min(len(c.odd), 10)]), found.problems...)
