@@ -2,6 +2,7 @@ package browser
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -23,16 +24,16 @@ func (u *user) create(number, shown string) {
 
 func TestCalculator(t *testing.T) {
 	chromium.start(t)
-	s := up(t)
+	s := shared(t)
 	ann, ben := newUser(t), newUser(t)
 	ann.open(s.calculator)
 	ann.shows("[data-connection]", "Live")
-	ann.shows("#list-title + .field + .none", "none yet")
 	ann.create("3", "3.0")
 	ann.steps(1)
 
 	ben.open(s.calculator)
-	ben.shows(".values", "3.0")
+	ben.fill("Find by the beginning of the id", strings.TrimPrefix(ann.hash(), "#/values/"))
+	ben.sees("the value is the only one", `document.querySelectorAll(".values a").length === 1`)
 	ben.do(chromedp.Click(chromedp.CSS(".values a")))
 	ben.shows(".result", "3.0")
 
@@ -45,7 +46,6 @@ func TestCalculator(t *testing.T) {
 	ann.fill("Operand", "-0.5")
 	ann.click("Add")
 	ann.shows(".result", "8.5")
-	ann.shows(".values", "8.5")
 	// What one does the other sees, without a reload.
 	ben.shows(".result", "8.5")
 	ben.steps(3)
@@ -72,7 +72,7 @@ func TestCalculator(t *testing.T) {
 
 func TestCalculatorByKeyboard(t *testing.T) {
 	chromium.start(t)
-	s := up(t)
+	s := shared(t)
 	u := newUser(t)
 	u.open(s.calculator)
 	u.shows("[data-connection]", "Live")
@@ -117,4 +117,42 @@ func TestCalculatorSurvivesARestart(t *testing.T) {
 	u.do(chromedp.Reload())
 	u.shows(".result", "2.0")
 	u.steps(2)
+}
+
+// What people type and paste, and what they get for it.
+func TestCalculatorOddInput(t *testing.T) {
+	chromium.start(t)
+	s := shared(t)
+	u := newUser(t)
+	u.open(s.calculator + "/#/values/%E0%A4%A") // no address that this page has made
+	u.shows(".empty", "There is no such value")
+	u.open(s.calculator + "/#/values/" + "%3Cimg%20src%3Dx%3E")
+	u.shows(".empty", "<img src=x>")
+	for _, typed := range []string{"NaN", "Infinity", "0x10", "1,5", "<b>3</b>", "３"} {
+		u.fill("Number", typed)
+		u.press(kb.Enter)
+		u.shows(".problem", "Enter a number")
+	}
+	u.fill("Number", "1e400")
+	u.press(kb.Enter)
+	u.sees("too large a number is refused", `document.querySelector(".outcomes li")?.dataset.state === "rejected" && document.querySelector(".outcomes .reason")`)
+	u.fill("Number", "\u22127.25") // a minus sign as word processors write it
+	u.press(kb.Enter)
+	u.shows(".result", "-7.25")
+	u.fill("Find by the beginning of the id", "<img src=x onerror=alert(1)>")
+	u.shows(".none", "No id begins so")
+	u.fill("Operand", "0.25")
+	u.doubleClick("Add")
+	u.shows(".result", "-7.0")
+	u.fill("Operand", "1")
+	u.click("Add")
+	u.shows(".result", "-6.0")
+	u.steps(3)
+	u.sees("there is no complaint of an empty form", `!document.querySelector(".problem")`)
+	// The longest number there is has 309 digits.
+	u.fill("Number", "1.7976931348623157e308")
+	u.press(kb.Enter)
+	u.shows(".result", "17976931348623157")
+	u.phone()
+	u.screenshot("calculator-odd-phone")
 }

@@ -34,6 +34,12 @@ var chromium browserProcess
 func TestMain(m *testing.M) {
 	code := m.Run()
 	chromium.stop()
+	if s := everybodys.started; s != nil {
+		if err := errors.Join(s.end(), s.remove(everybodys.dir)); err != nil {
+			fmt.Fprintln(os.Stderr, "ending the server of the tests:", err)
+			code = 1
+		}
+	}
 	os.Exit(code)
 }
 
@@ -112,12 +118,38 @@ type server struct {
 	t          *testing.T
 	calculator string // URL
 	page       string // URL of the start page and ordering's
-	query      string // URL of ordering's query service
+	command    string // host:port of ordering's command service
+	query      string // host:port of ordering's query service
 	admin      string // URL
 	args       []string
 	logs       *os.File
 	cmd        *exec.Cmd
 	done       chan struct{} // closed when cmd has ended
+}
+
+// everybodys is the server of the tests that leave it running; each has customers and values of its own there.
+var everybodys struct {
+	once    sync.Once
+	started *server
+	dir     string
+}
+
+// shared returns the server that is everybody's.
+func shared(t *testing.T) *server {
+	t.Helper()
+	everybodys.once.Do(func() {
+		s, dir := newServer(t)
+		s.start()
+		everybodys.started, everybodys.dir = s, dir
+	})
+	if everybodys.started == nil {
+		t.Fatal("the server of these tests could not be started")
+	}
+	s := *everybodys.started
+	s.t = t
+	t.Cleanup(s.tell)
+	s.awaitReady()
+	return &s
 }
 
 // freeAddr returns a loopback address that was free a moment ago.
@@ -132,26 +164,34 @@ func freeAddr(t *testing.T) string {
 }
 
 // up starts everything on addresses of its own, and ends it with the test.
-func up(t *testing.T, flags ...string) *server {
+func up(t *testing.T) *server {
+	t.Helper()
+	s, dir := newServer(t)
+	t.Cleanup(func() { s.cleanUp(dir) })
+	s.start()
+	s.awaitReady()
+	return s
+}
+
+// newServer returns a server that does not run yet, and the directory of its data and log.
+func newServer(t *testing.T) (s *server, dir string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tidemill-browser-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t}
+	s = &server{t: t}
 	calculator, page, command, query, admin := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
-	s.calculator, s.page, s.query, s.admin = "http://"+calculator, "http://"+page, "http://"+query, "http://"+admin
-	s.args = append([]string{
+	s.calculator, s.page, s.admin = "http://"+calculator, "http://"+page, "http://"+admin
+	s.command, s.query = command, query
+	s.args = []string{
 		"up", "--data", filepath.Join(dir, "data"), "--calculator-addr", calculator, "--admin-addr", admin, "--broker-addr", "127.0.0.1:0",
 		"--ordering-page-addr", page, "--ordering-command-addr", command, "--ordering-query-addr", query,
-	}, flags...)
+	}
 	if s.logs, err = os.Create(filepath.Join(dir, "log")); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.cleanUp(dir) })
-	s.start()
-	s.awaitReady()
-	return s
+	return s, dir
 }
 
 // start starts the process, which does not run.
@@ -177,10 +217,18 @@ func (s *server) start() {
 // kill ends the process at once, as a power switch would.
 func (s *server) kill() {
 	s.t.Helper()
-	if err := s.cmd.Process.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := s.end(); err != nil {
 		s.t.Fatalf("killing the server: %v", err)
 	}
+}
+
+func (s *server) end() error {
+	err := s.cmd.Process.Signal(syscall.SIGKILL)
+	if err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
 	<-s.done
+	return nil
 }
 
 func (s *server) awaitReady() {
@@ -200,25 +248,32 @@ func (s *server) awaitReady() {
 	})
 }
 
-// cleanUp ends the process, shows the end of its log if the test failed, and removes its data. Its broker, a process of its
-// own, closes its files by itself.
-func (s *server) cleanUp(dir string) {
-	if s.cmd != nil {
-		s.kill()
-	}
+// tell shows the end of the server's log if the test failed.
+func (s *server) tell() {
 	if s.t.Failed() {
 		logs, _ := os.ReadFile(s.logs.Name())
 		s.t.Logf("the server's log ends with:\n%s", bytes.TrimSpace(logs[max(0, len(logs)-4000):]))
 	}
+}
+
+// cleanUp ends the process and removes its data.
+func (s *server) cleanUp(dir string) {
+	if s.cmd != nil {
+		s.kill()
+	}
+	s.tell()
+	if err := s.remove(dir); err != nil {
+		s.t.Error(err)
+	}
+}
+
+// remove removes the data of a server that has ended. Its broker, a process of its own, closes its files by itself.
+func (s *server) remove(dir string) error {
 	_ = s.logs.Close()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		err := os.RemoveAll(dir)
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			s.t.Errorf("removing %s: %v", dir, err)
-			return
+		if err == nil || time.Now().After(deadline) {
+			return err
 		}
 	}
 }

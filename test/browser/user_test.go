@@ -157,6 +157,24 @@ func (u *user) click(words string) {
 	u.do(chromedp.Click(chromedp.JSPath(find)))
 }
 
+// doubleClick presses a button twice, as quickly as a mouse does.
+func (u *user) doubleClick(words string) {
+	u.t.Helper()
+	find := fmt.Sprintf(`[...document.querySelectorAll("button:not(:disabled)")].find((one) => one.innerText.trim() === %q)`, words)
+	u.sees("there is "+words+" to click", find)
+	u.do(chromedp.DoubleClick(chromedp.JSPath(find)))
+}
+
+// hash returns what the address has behind the page's own.
+func (u *user) hash() string {
+	u.t.Helper()
+	hash, err := eval[string](u, "location.hash")
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return hash
+}
+
 // tabTo presses the tab key until an element has the focus.
 func (u *user) tabTo(selector string) {
 	u.t.Helper()

@@ -3,7 +3,7 @@ import type { Commands, Sent } from "../kit/commands";
 import { delay, pause, Unreachable } from "../kit/http";
 import { numberText } from "../kit/json";
 import { stream } from "../kit/stream";
-import { Field, type Health } from "../kit/ui";
+import { Field, twice, type Health } from "../kit/ui";
 import { history, outcomes, Refused, value, type Step, type Value } from "./api";
 import { History } from "./history";
 
@@ -112,13 +112,16 @@ function Change(props: { id: string; commands: Commands }) {
   const [typed, setTyped] = useState("");
   const [problem, setProblem] = useState("");
   const input = useRef<HTMLInputElement>(null);
+  const changed = useRef(-twice);
   const send = (operation: "ADD" | "MULTIPLY") => {
+    if (!typed && performance.now() - changed.current < twice) return; // the second click of a double one
     const operand = numberText(typed);
     if (!operand) {
       setProblem("Enter a number, such as 3 or -0.25.");
       input.current?.focus();
       return;
     }
+    changed.current = performance.now();
     setProblem("");
     setTyped("");
     input.current?.focus();

@@ -1,4 +1,4 @@
-import { clock, short } from "../kit/ui";
+import { clock, iso, short } from "../kit/ui";
 import type { Step } from "./api";
 
 /** History lists a value's events, the latest first. */
@@ -32,7 +32,7 @@ export function History(props: { steps: Step[] | null; more: boolean; onMore: ()
                 </td>
                 <td class="right number">{step.result}</td>
                 <td class="wide">
-                  <time dateTime={step.at.toISOString()}>{clock(step.at)}</time>
+                  <time dateTime={iso(step.at)}>{clock(step.at)}</time>
                 </td>
                 <td class="wide">
                   <code title={step.command}>{short(step.command)}</code>

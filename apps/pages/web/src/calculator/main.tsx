@@ -5,14 +5,14 @@ import "./calculator.css";
 import { Commands, type Sent } from "../kit/commands";
 import { NumberText, numberText } from "../kit/json";
 import { useStore } from "../kit/store";
-import { announce, Field, Outcomes, Page, short, type Health } from "../kit/ui";
+import { announce, decoded, Field, Outcomes, Page, short, twice, type Health } from "../kit/ui";
 import { Detail } from "./detail";
 import { List } from "./list";
 
 /** selected returns the value that the address names: #/values/{id}. */
 function selected(): string {
   const match = /^#\/values\/(.+)$/.exec(location.hash);
-  return match?.[1] ? decodeURIComponent(match[1]) : "";
+  return match?.[1] ? decoded(match[1]) : "";
 }
 
 const address = (id: string) => `#/values/${encodeURIComponent(id)}`;
@@ -69,6 +69,7 @@ function Create(props: { commands: Commands }) {
   const [typed, setTyped] = useState("");
   const [problem, setProblem] = useState("");
   const input = useRef<HTMLInputElement>(null);
+  const created = useRef(-twice);
   const create = async (value: NumberText) => {
     const sent = await props.commands.send({ label: `Create ${value}`, method: "POST", path: "/values", body: { value } });
     if (sent.state === "accepted") location.hash = address(sent.aggregate);
@@ -80,12 +81,15 @@ function Create(props: { commands: Commands }) {
         noValidate
         onSubmit={(event) => {
           event.preventDefault();
+          // The second click of a double one finds a form that was emptied by the first.
+          if (!typed && performance.now() - created.current < twice) return;
           const value = numberText(typed);
           if (!value) {
             setProblem("Enter a number, such as 3 or -0.25.");
             input.current?.focus();
             return;
           }
+          created.current = performance.now();
           setTyped("");
           setProblem("");
           void create(value);

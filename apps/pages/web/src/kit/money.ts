@@ -10,6 +10,12 @@ export function pence(pounds: string): bigint | null {
   return parts[1] === "-" ? -amount : amount;
 }
 
+/** pasted takes from a price what people and other programs put round its digits: spaces, a pound sign, commas between thousands. */
+export function pasted(price: string): string {
+  const bare = price.replace(/[\s\u200e\u200f\u202a-\u202e\u2066-\u2069]+/g, "").replace(/^(-?)£|^(-?)GBP|GBP$/i, "$1$2");
+  return /^-?\d{1,3}(,\d{3})+(\.\d*)?$/.test(bare) ? bare.replace(/,/g, "") : bare;
+}
+
 /** money writes pounds for people: £1,234.50. What is no amount stays as it is. */
 export function money(pounds: string): string {
   const amount = pence(pounds);

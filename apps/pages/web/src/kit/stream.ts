@@ -36,6 +36,12 @@ export async function stream(path: string, reader: Reader, signal: AbortSignal):
       const response = await fetch(path, { headers, signal: either([signal, connection.signal]), cache: "no-store" });
       if (response.status !== 200 || !response.body) {
         const reason = await explain(response);
+        if (response.status === 400 && last) {
+          // The server does not know the place: it was made anew, or another one. What it has now is told from the beginning.
+          last = "";
+          reader.event({ type: "reset", data: "{}" });
+          throw new Error(reason);
+        }
         if (response.status < 500 && response.status !== 429) {
           reader.ended?.(response.status, reason);
           return;

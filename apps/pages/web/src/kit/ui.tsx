@@ -128,6 +128,9 @@ function SignIn() {
   );
 }
 
+/** Within so many milliseconds a click on an emptied form belongs to the one that emptied it. */
+export const twice = 700;
+
 /** Field is a labelled input that says what is wrong with it. */
 export function Field(props: {
   label: string;
@@ -199,7 +202,7 @@ export function Outcomes(props: { list: Sent[]; link?: (sent: Sent) => string })
               </div>
               {sent.reason !== "" && <p class="reason">{sent.reason}</p>}
               <p class="quiet small">
-                <time dateTime={sent.at.toISOString()}>{clock(sent.at)}</time>
+                <time dateTime={iso(sent.at)}>{clock(sent.at)}</time>
                 {sent.took > 0 && <> · known after {Math.max(1, Math.round(sent.took))} ms</>}
                 {sent.id !== "" && (
                   <>
@@ -216,8 +219,21 @@ export function Outcomes(props: { list: Sent[]; link?: (sent: Sent) => string })
   );
 }
 
+/** decoded undoes encodeURIComponent. What somebody typed into the address may be no such thing, and stays as it is. */
+export function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+/** iso writes a time for machines, "" for one that no calendar has. */
+export const iso = (at: Date) => (Number.isNaN(at.getTime()) ? "" : at.toISOString());
+
 /** clock writes a time of today as hours, minutes and seconds, and any other with its date. */
 export function clock(at: Date): string {
+  if (Number.isNaN(at.getTime())) return "at no known time";
   const today = new Date().toDateString() === at.toDateString();
   const time = at.toLocaleTimeString("en-GB");
   return today ? time : `${at.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" })}, ${time}`;

@@ -1,6 +1,6 @@
 import { members, text } from "../kit/commands";
 import { call, reasonOf } from "../kit/http";
-import type { Json } from "../kit/json";
+import { parse, type Json } from "../kit/json";
 import { pence } from "../kit/money";
 
 /** The buckets, in the order in which they are shown. */
@@ -64,8 +64,24 @@ function partOf(json: Json): Part | null {
 
 const customerPath = (customer: string) => `/customers/${encodeURIComponent(customer)}`;
 
-/** outcomes is the path of the stream of what became of a customer's commands, whoever sent them. */
-export const outcomes = (customer: string) => `/outcomes?tag=${encodeURIComponent(customer)}`;
+/** changes is the path of the stream of a customer's changes. */
+export const changes = (customer: string) => `${customerPath(customer)}/changes`;
+
+/** Change is one change: of an order, null for one that is gone, or of a bucket's totals. */
+export type Change =
+  | { kind: "order"; bucket: Name; id: string; order: Order | null }
+  | { kind: "totals"; bucket: Name; count: string; total: string };
+
+/** readChange reads an event of the stream; null for what this page does not know. */
+export function readChange(type: string, data: string): Change | null {
+  const body = parse(data);
+  const row = members(body);
+  const bucket = nameOf(row["bucket"]);
+  if (!bucket) return null;
+  if (type === "totals") return { kind: "totals", bucket, count: text(row["count"]), total: text(row["total"]) };
+  if (type !== "order" && type !== "removed") return null;
+  return { kind: "order", bucket, id: text(row["orderId"]), order: type === "order" ? orderOf(body) : null };
+}
 
 /** size is how many orders a page has. */
 export const size = 20;

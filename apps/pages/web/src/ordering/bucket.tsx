@@ -1,6 +1,6 @@
 import { useEffect, useRef } from "preact/hooks";
 import { money, thousands } from "../kit/money";
-import { clock } from "../kit/ui";
+import { clock, iso } from "../kit/ui";
 import { size, type Name, type Order, type Thresholds } from "./api";
 import type { Bucket } from "./orders";
 
@@ -92,7 +92,7 @@ function Row(props: { order: Order; cancelling: boolean; onCancel: (order: Order
     <li ref={row} class={order.fresh ? "new" : undefined} data-order={order.id}>
       <span class="label">
         {order.label}
-        <time class="quiet small" dateTime={new Date(Number(order.placedAt)).toISOString()}>
+        <time class="quiet small" dateTime={iso(new Date(Number(order.placedAt)))}>
           {clock(new Date(Number(order.placedAt)))}
         </time>
       </span>

@@ -4,9 +4,9 @@ import "../kit/kit.css";
 import "./ordering.css";
 import { Commands } from "../kit/commands";
 import { numberText } from "../kit/json";
-import { money, pence } from "../kit/money";
+import { money, pasted, pence } from "../kit/money";
 import { useStore } from "../kit/store";
-import { announce, Field, Outcomes, Page, type Health } from "../kit/ui";
+import { announce, decoded, Field, Outcomes, Page, twice, type Health } from "../kit/ui";
 import { bucketOf, type Order, type Sort, type Thresholds } from "./api";
 import { BucketCard, title } from "./bucket";
 import { Orders, type View } from "./orders";
@@ -15,7 +15,7 @@ import { useServices, type Services } from "./services";
 /** named returns the customer that the address names: #/customers/{id}. */
 function named(): string {
   const match = /^#\/customers\/(.+)$/.exec(location.hash);
-  return match?.[1] ? decodeURIComponent(match[1]) : "";
+  return match?.[1] ? decoded(match[1]) : "";
 }
 
 function Ordering() {
@@ -153,9 +153,12 @@ function Place(props: { customer: string; commands: Commands; thresholds: Thresh
   const [problems, setProblems] = useState({ label: "", price: "" });
   const labelInput = useRef<HTMLInputElement>(null);
   const priceInput = useRef<HTMLInputElement>(null);
-  const amount = numberText(price.replace(/^\s*£/, ""));
+  const placed = useRef(-twice);
+  const amount = numberText(pasted(price));
   const bucket = amount ? bucketOf(amount.text, props.thresholds) : null;
   const place = () => {
+    // The second click of a double one finds a form that was emptied by the first.
+    if (!label && !price && performance.now() - placed.current < twice) return;
     const found = { label: label.trim() ? "" : "Say what to order.", price: fault(amount?.text ?? "") };
     setProblems(found);
     if (found.label) labelInput.current?.focus();
@@ -165,6 +168,7 @@ function Place(props: { customer: string; commands: Commands; thresholds: Thresh
       label: `${label.trim()}, ${money(amount.text)}`, method: "POST", path: "/orders",
       body: { customerId: props.customer, itemLabel: label.trim(), itemPrice: amount },
     });
+    placed.current = performance.now();
     setLabel("");
     setPrice("");
     labelInput.current?.focus();

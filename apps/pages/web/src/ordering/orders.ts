@@ -1,7 +1,8 @@
 import { delay, pause, Unreachable } from "../kit/http";
 import { Store } from "../kit/store";
-import { stream } from "../kit/stream";
-import { names, outcomes, overview, part, type Name, type Part, type Sort, type Thresholds } from "./api";
+import { stream, type Event } from "../kit/stream";
+import { changes, names, overview, part, readChange, type Name, type Part, type Sort, type Thresholds } from "./api";
+import { Recent, place, without } from "./recent";
 
 /** Bucket is a bucket as it is shown: one page of it. */
 export interface Bucket extends Part {
@@ -22,21 +23,27 @@ export interface View {
   problem: string;
 }
 
-/** When to read again after an outcome, in milliseconds; the last holds from then on. */
-const pauses = [20, 40, 80, 200, 500, 1000, 4000];
+/** How long changes gather before a page is read anew whose neighbours they concern, in milliseconds. */
+const gather = 150;
 
 const empty = (bucket: Name): Bucket => ({ bucket, count: "", total: "", orders: [], next: "", cursors: [""], loading: false });
 
-/** Orders keeps the pages that are shown as they are on the server: it reads them anew after each outcome of the customer's commands. */
+/**
+ * Orders keeps the pages that are shown as they are on the server: it reads them once and then follows the customer's
+ * changes. A change is shown at once. Only a page with others before or behind it is read anew, for what moves over.
+ */
 export class Orders {
   readonly view = new Store<View>({
     known: false, thresholds: { affordable: "", expensive: "" }, buckets: names.map(empty), connection: "connecting", problem: "",
   });
   private readonly end = new AbortController();
-  private step = 0;
-  private wake: () => void = () => undefined;
+  private readonly recent = new Recent();
+  /** stale: what is shown is not what the changes build on. */
+  private stale = true;
   /** turns counts the reads of each bucket: only the latest counts. */
   private readonly turns = new Map<Name, number>();
+  private readonly dirty = new Set<Name>();
+  private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     private readonly customer: string,
@@ -46,38 +53,18 @@ export class Orders {
   /** start follows the changes until stop. */
   start(): void {
     void stream(
-      outcomes(this.customer),
+      changes(this.customer),
       {
-        opened: () => {
-          this.set({ connection: "live", problem: "" });
-          this.soon();
-        },
-        event: (event) => {
-          if (event.type === "accepted") this.soon();
-        },
+        event: (event) => this.take(event),
         lost: (reason) => this.set({ connection: "lost", problem: reason }),
         ended: (_, reason) => this.set({ connection: "lost", problem: reason }),
       },
       this.end.signal,
     );
-    void this.follow();
-  }
-
-  /** follow reads what is shown again and again: soon after an outcome, for the query service has it a blink later, then seldom. */
-  private async follow(): Promise<void> {
-    while (!this.end.signal.aborted) {
-      await this.readAll();
-      const calm = new Promise<void>((resolve) => (this.wake = resolve));
-      await Promise.race([calm, pause(pauses[Math.min(this.step++, pauses.length - 1)] ?? 0, this.end.signal).catch(() => undefined)]);
-    }
-  }
-
-  private soon(): void {
-    this.step = 0;
-    this.wake();
   }
 
   stop(): void {
+    clearTimeout(this.timer);
     this.end.abort();
   }
 
@@ -89,6 +76,59 @@ export class Orders {
     else if (to === "previous") cursors = bucket.cursors.slice(0, -1);
     this.change(name, { cursors, loading: true });
     void this.read(name);
+  }
+
+  /** take takes in an event of the stream of changes. */
+  private take(event: Event): void {
+    switch (event.type) {
+      case "reset":
+        this.stale = true;
+        this.recent.clear();
+        return;
+      case "ready":
+        this.set({ connection: "live", problem: "" });
+        if (this.stale) void this.readAll();
+        this.stale = false;
+        return;
+    }
+    const change = readChange(event.type, event.data);
+    if (!change) return;
+    this.recent.note(change);
+    if (!this.view.get().known) return; // the read that is on its way shows it
+    if (change.kind === "totals") this.change(change.bucket, { count: change.count, total: change.total });
+    else this.apply(change.bucket, change.id, true);
+  }
+
+  /** apply shows what the latest change says of an order. */
+  private apply(name: Name, id: string, live: boolean): void {
+    const bucket = this.bucket(name);
+    const order = this.recent.order(id);
+    if (order === undefined) return;
+    const first = bucket.cursors.length === 1;
+    if (order === null) {
+      const orders = without(bucket.orders, id);
+      if (orders.length === bucket.orders.length && first) return;
+      this.change(name, { orders });
+      if (live && (!first || bucket.next !== "")) this.soon(name);
+      return;
+    }
+    if (!first) {
+      if (live) this.soon(name);
+      return;
+    }
+    const placed = place(bucket.orders, { ...order, fresh: live }, this.sort, bucket.next !== "");
+    this.change(name, { orders: placed.orders });
+    if (live && placed.over) this.soon(name);
+  }
+
+  /** soon reads a page anew, once for all changes that come close together. */
+  private soon(name: Name): void {
+    this.dirty.add(name);
+    this.timer ??= setTimeout(() => {
+      this.timer = undefined;
+      for (const one of this.dirty) if (!this.bucket(one).loading) void this.read(one);
+      this.dirty.clear();
+    }, gather);
   }
 
   private bucket(name: Name): Bucket {
@@ -130,8 +170,9 @@ export class Orders {
     const current = (name: Name) => this.turns.get(name) === turns.get(name);
     for (let attempt = 0; !this.end.signal.aborted && of.some(current); attempt++) {
       try {
+        const began = performance.now();
         for (const read of await get()) {
-          if (current(read.bucket)) this.show(read);
+          if (current(read.bucket)) this.show(read, began);
         }
         return;
       } catch (failure) {
@@ -142,12 +183,14 @@ export class Orders {
     }
   }
 
-  private show(read: Part): void {
+  /** show shows a page as it was read, with the changes that it may be older than. */
+  private show(read: Part, began: number): void {
     const bucket = this.bucket(read.bucket);
     const had = new Map(bucket.orders.map((order) => [order.id, order.fresh]));
     const orders = read.orders.map((order) => ({ ...order, fresh: had.get(order.id) ?? (bucket.count !== "" && !bucket.loading) }));
-    const shown: Bucket = { ...bucket, ...read, orders, loading: false };
+    const shown: Bucket = { ...bucket, ...read, ...this.recent.totals(read.bucket, began), orders, loading: false };
     this.change(read.bucket, shown);
+    for (const id of this.recent.since(read.bucket, began)) this.apply(read.bucket, id, false);
     if (this.view.get().problem && this.view.get().connection === "live") this.set({ problem: "" });
     // The last order of a page is gone: nobody wants to look at an empty one.
     if (shown.orders.length === 0 && shown.cursors.length > 1) this.turn(read.bucket, "previous");
