@@ -138,14 +138,17 @@ func TestOrderingOddInput(t *testing.T) {
 		"<img src=x onerror=\"document.title='gone'\"><script>alert(1)</script>", "日本のお茶 🍵 ‏שלום‏ e\u0301", strings.Repeat("wide", 50), "</li></ul>&amp;",
 	}
 	for i, label := range labels {
-		u.order(label, fmt.Sprintf("1.0%d", i))
+		u.paste("Item", label)
+		u.fill("Price", fmt.Sprintf("1.0%d", i)+kb.Enter)
 		u.has("CHEAP", i+1)
 		u.sees("the label is as it was typed", fmt.Sprintf(`[...document.querySelectorAll("[data-bucket=CHEAP] .label")].some((one) => one.firstChild.data === %s)`, quoted(label)))
 	}
 	u.sees("nothing of it is markup", `!document.querySelector("main img, main script, main i") && document.title.includes("Ordering")`)
 	// As prices stand in other programs.
 	for typed, shown := range map[string]string{"£1,234.50": "£1,234.50", " 60 ": "£60.00", "1,000,000": "£1,000,000.00", "\u00a051.5\u00a0": "£51.50", "GBP 99.99": "£99.99"} {
-		u.order("Pasted", typed)
+		u.fill("Item", "Pasted")
+		u.paste("Price", typed)
+		u.press(kb.Enter)
 		u.shows("[data-bucket=EXPENSIVE]", shown)
 	}
 	u.has("EXPENSIVE", 5)
@@ -154,8 +157,9 @@ func TestOrderingOddInput(t *testing.T) {
 		"-1": "cannot be negative", "0.001": "at most two places", "1000000.01": "more than £1,000,000.00", "€5": "Enter a price in pounds", "": "Enter a price in pounds",
 	} {
 		u.fill("Item", "Air")
-		u.do(chromedp.SetValue(chromedp.CSS(".place .prefixed input"), ""))
-		u.order("Air", typed)
+		u.fill("Price", kb.Delete)
+		u.paste("Price", typed)
+		u.press(kb.Enter)
 		u.shows(".place .problem", told)
 	}
 	u.fill("Item", "Once")

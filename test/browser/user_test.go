@@ -14,6 +14,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -133,6 +134,22 @@ func (u *user) shows(selector, text string) {
 // fill types into the field of a label.
 func (u *user) fill(label, text string) {
 	u.t.Helper()
+	u.enter(label)
+	u.press(text)
+}
+
+// paste puts a text into the field of a label at once, as from the clipboard or an input method.
+func (u *user) paste(label, text string) {
+	u.t.Helper()
+	u.enter(label)
+	if _, err := chromedp.Call(u.ctx, input.InsertText, input.InsertTextParams{Text: text}); err != nil {
+		u.t.Fatal(err)
+	}
+}
+
+// enter gives the field of a label the focus, with what is in it selected.
+func (u *user) enter(label string) {
+	u.t.Helper()
 	u.sees("there is a field "+label, fmt.Sprintf(`(() => {
 		const label = [...document.querySelectorAll("label")].find((one) => one.innerText.trim() === %q);
 		if (!label?.control) return false;
@@ -140,7 +157,6 @@ func (u *user) fill(label, text string) {
 		label.control.select();
 		return true;
 	})()`, label))
-	u.press(text)
 }
 
 // press types keys wherever the focus is.

@@ -49,9 +49,8 @@ function stepOf(json: Json): Step {
   };
 }
 
-/** readValue and readStep read the data of a live event. */
+/** readValue reads the data of a live event. */
 export const readValue = (data: string): Value => valueOf(parse(data));
-export const readStep = (data: string): Step => stepOf(parse(data));
 
 async function get(path: string, token = "", signal?: AbortSignal): Promise<Json> {
   const answer = await call("GET", path, { headers: token ? { "Tidemill-Token": token } : {}, signal });
@@ -73,11 +72,6 @@ export function values(prefix: string, cursor: string, signal?: AbortSignal): Pr
   return list(`/values?${query}`, valueOf, "", signal);
 }
 
-/** value reads one value, with the effect of the token's command. */
-export async function value(id: string, token: string, signal?: AbortSignal): Promise<Value> {
-  return valueOf(await get(`/values/${encodeURIComponent(id)}`, token, signal));
-}
-
 /** history reads a page of a value's events, the latest first. */
 export function history(id: string, cursor: string, signal?: AbortSignal): Promise<Page<Step>> {
   const query = new URLSearchParams({ limit: "20" });
@@ -85,7 +79,7 @@ export function history(id: string, cursor: string, signal?: AbortSignal): Promi
   return list(`/values/${encodeURIComponent(id)}/history?${query}`, stepOf, "", signal);
 }
 
-/** outcomes is the stream of what became of the commands of one value. */
-export function outcomes(id: string): string {
-  return `/outcomes?aggregate=${encodeURIComponent(id)}`;
+/** live is the stream of one value's changes. */
+export function live(id: string): string {
+  return `/values/${encodeURIComponent(id)}`;
 }

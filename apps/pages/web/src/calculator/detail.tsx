@@ -4,66 +4,63 @@ import { delay, pause, Unreachable } from "../kit/http";
 import { numberText } from "../kit/json";
 import { stream } from "../kit/stream";
 import { Field, twice, type Health } from "../kit/ui";
-import { history, outcomes, Refused, value, type Step, type Value } from "./api";
+import { history, live, readValue, Refused, type Step, type Value } from "./api";
 import { History } from "./history";
 
-/** Detail shows one value: what it is now, what can be done with it, and how it came to be. */
+/** Detail shows one value: what it is now, what can be done with it, and how it came to be. It follows the value's changes. */
 export function Detail(props: { id: string; commands: Commands; latest: Sent | null; onHealth: (health: Health) => void }) {
   const { id } = props;
   const [now, setNow] = useState<Value | null>(null);
-  const [missing, setMissing] = useState("");
+  const [missing, setMissing] = useState(false);
   const [steps, setSteps] = useState<Step[] | null>(null);
   const [more, setMore] = useState("");
-  // looked counts the reasons to look again: outcomes of anybody's commands on this value.
+  // looked counts the reasons to read the history: changes of the value, whoever made them.
   const [looked, setLooked] = useState(0);
+  const shown = useRef("");
 
   useEffect(() => {
     const end = new AbortController();
-    let soon: ReturnType<typeof setTimeout> | undefined;
-    const look = () => {
-      clearTimeout(soon);
-      soon = setTimeout(() => setLooked((count) => count + 1), 30);
-    };
+    let there = false;
     void stream(
-      outcomes(id),
+      live(id),
       {
-        opened: () => {
-          props.onHealth({ state: "live", detail: "" });
-          look();
-        },
         event: (event) => {
-          if (event.type === "accepted") look();
+          if (event.type === "row") {
+            const value = readValue(event.data);
+            shown.current = value.value;
+            there = true;
+            setMissing(false);
+            setNow(value);
+            setLooked((count) => count + 1);
+          } else if (event.type === "ready") {
+            props.onHealth({ state: "live", detail: "" });
+            setMissing(!there);
+          }
         },
+        ended: () => setMissing(true),
         lost: (reason) => props.onHealth({ state: "lost", detail: `Not connected: ${reason}. Trying again by itself; what is shown may be old.` }),
       },
       end.signal,
     );
-    return () => {
-      clearTimeout(soon);
-      end.abort();
-    };
+    return () => end.abort();
   }, [id]);
 
   useEffect(() => {
+    if (looked === 0) return;
     const end = new AbortController();
     const mine = props.latest?.aggregate === id ? props.latest : null;
     void (async () => {
       for (let attempt = 0; !end.signal.aborted; attempt++) {
         try {
-          setNow(await value(id, mine?.token ?? "", end.signal));
-          setMissing("");
           const page = await history(id, "", end.signal);
           setSteps((known) => merge(page.items, known ?? []));
           setMore((cursor) => cursor || page.next);
           // The history is another view of the same events, and may be a moment behind.
-          if (attempt > 20 || !mine || mine.events.every((event) => page.items.some((step) => step.event === event))) return;
+          const level = page.items[0]?.result === shown.current && (mine?.events ?? []).every((event) => page.items.some((step) => step.event === event));
+          if (level || attempt > 20) return;
           await pause(25 * (attempt + 1), end.signal);
         } catch (failure) {
-          if (end.signal.aborted) return;
-          if (failure instanceof Refused) {
-            setMissing(failure.message);
-            return;
-          }
+          if (end.signal.aborted || failure instanceof Refused) return;
           const again = failure instanceof Unreachable ? failure.retryAfter : 0;
           await pause(delay(attempt, again), end.signal).catch(() => undefined);
         }
@@ -82,7 +79,9 @@ export function Detail(props: { id: string; commands: Commands; latest: Sent | n
     return (
       <section class="card empty">
         <h2>There is no such value</h2>
-        <p class="quiet">{missing}</p>
+        <p class="quiet">
+          Nothing is known of <code>{id}</code>. It is shown here as soon as it is created.
+        </p>
       </section>
     );
   }
@@ -91,7 +90,7 @@ export function Detail(props: { id: string; commands: Commands; latest: Sent | n
       <h2 id="detail-title">
         Value <code>{id}</code>
       </h2>
-      <p class="result" data-value={now?.value ?? ""}>
+      <p class={(now?.value.length ?? 0) > 12 ? "result long" : "result"} data-value={now?.value ?? ""}>
         {now ? now.value : "…"}
       </p>
       <Change id={id} commands={props.commands} />

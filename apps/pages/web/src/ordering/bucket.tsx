@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { money, thousands } from "../kit/money";
 import { clock, iso } from "../kit/ui";
 import { size, type Name, type Order, type Thresholds } from "./api";
@@ -29,6 +29,13 @@ export function BucketCard(props: {
   const page = bucket.cursors.length;
   const paged = page > 1 || bucket.next !== "";
   const heading = useRef<HTMLHeadingElement>(null);
+  // A row that goes while it has the focus hands it on: a keyboard's user would be at the top of the page otherwise.
+  const focused = useRef("");
+  useLayoutEffect(() => {
+    if (focused.current === "" || bucket.orders.some((order) => order.id === focused.current)) return;
+    focused.current = "";
+    if (document.activeElement === document.body || document.activeElement === null) heading.current?.focus();
+  }, [bucket.orders]);
   const turn = (to: "next" | "previous" | "first") => {
     heading.current?.focus();
     props.onTurn(to);
@@ -46,7 +53,11 @@ export function BucketCard(props: {
         </p>
       </header>
       {props.known && bucket.orders.length === 0 && !bucket.loading && <p class="quiet none">Nothing here yet.</p>}
-      <ul>
+      <ul
+        onFocusIn={(event) => {
+          focused.current = (event.target as HTMLElement).closest("li")?.dataset["order"] ?? "";
+        }}
+      >
         {bucket.orders.map((order) => (
           <Row key={order.id} order={order} cancelling={props.cancelling.has(order.id)} onCancel={props.onCancel} />
         ))}
@@ -79,17 +90,8 @@ function pages(bucket: Bucket): string {
 
 function Row(props: { order: Order; cancelling: boolean; onCancel: (order: Order) => void }) {
   const { order } = props;
-  const row = useRef<HTMLLIElement>(null);
-  // A row that goes while it has the focus hands it on: a keyboard's user would be at the top of the page otherwise.
-  useEffect(() => {
-    const element = row.current;
-    const list = element?.closest("section");
-    return () => {
-      if (element?.contains(document.activeElement)) list?.querySelector("h2")?.focus();
-    };
-  }, []);
   return (
-    <li ref={row} class={order.fresh ? "new" : undefined} data-order={order.id}>
+    <li class={order.fresh ? "new" : undefined} data-order={order.id}>
       <span class="label">
         {order.label}
         <time class="quiet small" dateTime={iso(new Date(Number(order.placedAt)))}>
