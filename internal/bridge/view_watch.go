@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -376,11 +377,12 @@ func (w *ViewWatch) closeScan() {
 
 // take returns the changes that have come, and says when the watch is whole.
 func (w *ViewWatch) take() []ViewEvent {
-	// The positions first: all changes below them are queued by then.
-	reached := make([]int64, len(w.parts))
+	// The positions first: all changes below them are queued by then. They never go back: a feed that was begun anew at an
+	// earlier position tells its watches a moment later, and until then what was told holds.
+	reached := slices.Clone(w.positions)
 	for i, number := range w.parts {
 		if p := w.view.partition(number); p != nil {
-			reached[i] = p.feed.next.Load()
+			reached[i] = max(reached[i], p.feed.next.Load())
 		}
 	}
 	queue, sound := w.drain()

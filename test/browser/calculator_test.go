@@ -124,7 +124,7 @@ func TestCalculatorOddInput(t *testing.T) {
 	chromium.start(t)
 	s := shared(t)
 	u := newUser(t)
-	u.serverGone(true) // the browser logs answers that refuse something as well
+	u.serverGone(true)                          // the browser logs answers that refuse something as well
 	u.open(s.calculator + "/#/values/%E0%A4%A") // no address that this page has made
 	u.shows(".empty", "There is no such value")
 	u.open(s.calculator + "/#/values/" + "%3Cimg%20src%3Dx%3E")

@@ -57,6 +57,7 @@ func TestOrdering(t *testing.T) {
 	ann.shows(".problem", "at most two places")
 	ann.fill("Item", "Jam")
 	ann.fill("Price", "3.20")
+	ann.sees("what is being mended is not found fault with", `!document.querySelector(".problem")`)
 	ann.screenshot("ordering")
 	ann.readable()
 	ann.click("Cancel Soap, £5.00")

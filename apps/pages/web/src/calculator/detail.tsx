@@ -111,6 +111,10 @@ function Change(props: { id: string; commands: Commands }) {
   const [typed, setTyped] = useState("");
   const [problem, setProblem] = useState("");
   const input = useRef<HTMLInputElement>(null);
+  const change = (text: string) => {
+    setTyped(text);
+    setProblem(""); // until the next attempt it is being mended
+  };
   const changed = useRef(-twice);
   const send = (operation: "ADD" | "MULTIPLY") => {
     if (!typed && performance.now() - changed.current < twice) return; // the second click of a double one
@@ -139,7 +143,7 @@ function Change(props: { id: string; commands: Commands }) {
       }}
     >
       <div class="row">
-        <Field label="Operand" value={typed} onValue={setTyped} inputMode="decimal" problem={problem} input={input} required maxLength={40} />
+        <Field label="Operand" value={typed} onValue={change} inputMode="decimal" problem={problem} input={input} required maxLength={40} />
         <div class="buttons">
           <button type="submit" data-operation="ADD">
             Add

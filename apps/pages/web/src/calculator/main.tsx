@@ -69,6 +69,10 @@ function Create(props: { commands: Commands }) {
   const [typed, setTyped] = useState("");
   const [problem, setProblem] = useState("");
   const input = useRef<HTMLInputElement>(null);
+  const change = (text: string) => {
+    setTyped(text);
+    setProblem(""); // until the next attempt it is being mended
+  };
   const created = useRef(-twice);
   const create = async (value: NumberText) => {
     const sent = await props.commands.send({ label: `Create ${value}`, method: "POST", path: "/values", body: { value } });
@@ -96,7 +100,7 @@ function Create(props: { commands: Commands }) {
         }}
       >
         <div class="row">
-          <Field label="Number" value={typed} onValue={setTyped} inputMode="decimal" problem={problem} input={input} required maxLength={40} />
+          <Field label="Number" value={typed} onValue={change} inputMode="decimal" problem={problem} input={input} required maxLength={40} />
           <button type="submit">Create</button>
         </div>
       </form>

@@ -156,6 +156,10 @@ function Place(props: { customer: string; commands: Commands; thresholds: Thresh
   const placed = useRef(-twice);
   const amount = numberText(pasted(price));
   const bucket = amount ? bucketOf(amount.text, props.thresholds) : null;
+  const change = (field: "label" | "price", typed: string) => {
+    (field === "label" ? setLabel : setPrice)(typed);
+    setProblems((known) => ({ ...known, [field]: "" })); // until the next attempt it is being mended
+  };
   const place = () => {
     // The second click of a double one finds a form that was emptied by the first.
     if (!label && !price && performance.now() - placed.current < twice) return;
@@ -184,12 +188,12 @@ function Place(props: { customer: string; commands: Commands; thresholds: Thresh
           place();
         }}
       >
-        <Field label="Item" value={label} onValue={setLabel} problem={problems.label} input={labelInput} required maxLength={200} />
+        <Field label="Item" value={label} onValue={(typed) => change("label", typed)} problem={problems.label} input={labelInput} required maxLength={200} />
         <Field
           label="Price"
           prefix="£"
           value={price}
-          onValue={setPrice}
+          onValue={(typed) => change("price", typed)}
           inputMode="decimal"
           problem={problems.price}
           hint={bucket ? `goes to ${title(bucket).toLowerCase()}` : "in pounds and pence"}
