@@ -124,7 +124,7 @@ func (e *engines) start(number int32) *opening {
 func (e *engines) openOne(number int32) (*watchedEngine, error) {
 	dir := e.path(number)
 	engine, err := e.openStore(dir)
-	if errors.Is(err, store.ErrCorrupt) {
+	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrOlderFormat) {
 		if err := e.destroy(number, err); err != nil {
 			return nil, err
 		}
@@ -149,9 +149,13 @@ func (e *engines) path(number int32) string {
 }
 
 func (e *engines) destroy(number int32, cause error) error {
-	e.logger.Warn("the local state is corrupt and will be restored from the changelog", "partition", number, "error", cause)
+	if errors.Is(cause, store.ErrOlderFormat) {
+		e.logger.Info("the local state was written by an older version; rebuilding it from the changelog", "partition", number, "reason", cause)
+	} else {
+		e.logger.Warn("the local state is corrupt and will be restored from the changelog", "partition", number, "error", cause)
+	}
 	if err := store.Destroy(e.path(number)); err != nil {
-		return fmt.Errorf("removing the corrupt state of partition %d: %w", number, err)
+		return fmt.Errorf("removing the state of partition %d, which cannot be used: %w", number, err)
 	}
 	return nil
 }

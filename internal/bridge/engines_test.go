@@ -1,11 +1,14 @@
 package bridge
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 
+	"github.com/tidemill/tidemill/internal/graph"
 	"github.com/tidemill/tidemill/internal/store"
 )
 
@@ -90,4 +93,31 @@ func openOne(t *testing.T, e *engines, number int32) store.Engine {
 		t.Fatal(err)
 	}
 	return opened[0]
+}
+
+// TestEnginesOfAnOlderFormat: state that an earlier version has written is rebuilt, and not called corrupt.
+func TestEnginesOfAnOlderFormat(t *testing.T) {
+	var told bytes.Buffer
+	spec := &graph.Store{Name: "rows", DerivedStores: []string{"ids"}, DerivedExpiry: func([]byte) int64 { return 0 }}
+	e := newEngines(t.TempDir(), store.Options{}, []*graph.Store{spec}, slog.New(slog.NewTextHandler(&told, nil)))
+	before, err := store.OpenLevelDB(e.path(0), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := store.NewBatch()
+	batch.Put("ids", []byte("a command's id"), []byte("row of its own"))
+	batch.SetCheckpoint(store.Checkpoint{Changelog: "rows-changelog", Offset: 1})
+	if err := errors.Join(before.Apply(batch), before.Close()); err != nil {
+		t.Fatal(err)
+	}
+	engine := openOne(t, e, 0)
+	if at, found := engine.Checkpoint("rows-changelog"); found {
+		t.Errorf("its checkpoint is still there: %+v", at)
+	}
+	if text := told.String(); !strings.Contains(text, "written by an older version") || strings.Contains(text, "corrupt") {
+		t.Errorf("the log says %q", text)
+	}
+	if err := e.close(); err != nil {
+		t.Fatal(err)
+	}
 }

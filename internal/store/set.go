@@ -52,15 +52,15 @@ func (s *set) load() error {
 	s.recent.clear()
 	rows := s.base.Range(s.name, nil, nil, false)
 	first := rows.Next()
-	valid := first && bytes.Equal(rows.Key(), []byte{setFormat}) && bytes.Equal(rows.Value(), []byte{setVersion})
-	if err := rows.Close(); err != nil {
-		return err
-	}
 	if !first {
-		return nil
+		return rows.Close()
 	}
-	if !valid {
-		return fmt.Errorf("%w: the rows are not a set's of version %d", ErrCorrupt, setVersion)
+	err := checkSetFormat(rows.Key(), rows.Value())
+	if closeErr := rows.Close(); closeErr != nil {
+		return closeErr
+	}
+	if err != nil {
+		return err
 	}
 	if err := s.each(setLog, 9, s.loadLog); err != nil {
 		return err
@@ -73,6 +73,21 @@ func (s *set) load() error {
 		s.segments, s.number = append(s.segments, loaded), loaded.number
 		return nil
 	})
+}
+
+// checkSetFormat looks at the first row of a store that should be a set's.
+func checkSetFormat(key, value []byte) error {
+	switch {
+	case !bytes.Equal(key, []byte{setFormat}):
+		return fmt.Errorf("%w: its rows are not a set's", ErrOlderFormat)
+	case len(value) != 1 || value[0] == 0:
+		return fmt.Errorf("%w: the version of a set has %d bytes", ErrCorrupt, len(value))
+	case value[0] < setVersion:
+		return fmt.Errorf("%w: a set of version %d, this program reads %d", ErrOlderFormat, value[0], setVersion)
+	case value[0] > setVersion:
+		return fmt.Errorf("%w: a set of version %d, this program reads up to %d", ErrNewerFormat, value[0], setVersion)
+	}
+	return nil
 }
 
 // each visits the rows under a prefix whose keys have the given length.

@@ -31,7 +31,7 @@ const DefaultSegmentRows = 32 << 10
 // there are enough for a segment, which is written in pages by hash with a filter. Both lie in the same store of the base
 // and are written with the batch that brought the rows, so that all that Engine.Apply promises holds for sets as well.
 //
-// The engine owns the base. A base on which a store has rows that are not a set's is ErrCorrupt: it was written before there
+// The engine owns the base. A base on which a store has rows that are not a set's is ErrOlderFormat: it was written before there
 // were sets, and is rebuilt from its changelog.
 func WithSets(base Engine, sets map[string]Set) (Engine, error) {
 	e := &withSets{Engine: base, sets: map[string]*set{}, batch: NewBatch()}

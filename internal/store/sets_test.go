@@ -186,12 +186,16 @@ func TestSetsAreNoTables(t *testing.T) {
 
 // TestSetsOfOtherRows does not believe rows that were written before there were sets, or damaged ones.
 func TestSetsOfOtherRows(t *testing.T) {
-	for name, row := range map[string]struct{ key, value string }{
-		"a plain row":   {"c48e3f3c-7b0e-4be9-8a49-1f4b5b9a3d3f", "0123456789abcdef"},
-		"a later one":   {"\x00", "\x02"},
-		"a log's row":   {"\x01\x00\x00\x00\x00\x00\x00\x00\x01", "\x00abc"},
-		"a short key":   {"\x01\x00", ""},
-		"a cut segment": {"\x02\x00\x00\x00\x01", "\x20\x01\x00\x00"},
+	for name, row := range map[string]struct {
+		key, value string
+		want       error
+	}{
+		"a plain row":   {"c48e3f3c-7b0e-4be9-8a49-1f4b5b9a3d3f", "0123456789abcdef", store.ErrOlderFormat},
+		"a later one":   {"\x00", "\x02", store.ErrNewerFormat},
+		"no version":    {"\x00", "", store.ErrCorrupt},
+		"a log's row":   {"\x01\x00\x00\x00\x00\x00\x00\x00\x01", "\x00abc", store.ErrCorrupt},
+		"a short key":   {"\x01\x00", "", store.ErrCorrupt},
+		"a cut segment": {"\x02\x00\x00\x00\x01", "\x20\x01\x00\x00", store.ErrCorrupt},
 	} {
 		base := store.NewMemory()
 		batch := store.NewBatch()
@@ -202,7 +206,7 @@ func TestSetsOfOtherRows(t *testing.T) {
 		if err := base.Apply(batch); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := store.WithSets(base, map[string]store.Set{"ids": {Expiry: setExpiry}}); !errors.Is(err, store.ErrCorrupt) {
+		if _, err := store.WithSets(base, map[string]store.Set{"ids": {Expiry: setExpiry}}); !errors.Is(err, row.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

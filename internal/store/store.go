@@ -24,6 +24,9 @@ var (
 	ErrCorrupt = errors.New("the store is corrupt")
 	// ErrNewerFormat reports a store written by a later version of the program, which this one cannot read.
 	ErrNewerFormat = errors.New("the store was written in a newer format")
+	// ErrOlderFormat reports a store written by an earlier version of the program, which this one does not read: it is
+	// destroyed and rebuilt from its changelog, like one that is corrupt.
+	ErrOlderFormat = errors.New("the store was written in an older format")
 	// ErrClosed reports the use of an engine, or of one of its iterators, after Engine.Close.
 	ErrClosed = errors.New("the store is closed")
 	// ErrDiskFull reports that the file system has no space, or the user no quota, left.
