@@ -41,8 +41,9 @@ type deferred struct {
 	writing sync.Mutex // held by the one who applies or deletes
 
 	mu      sync.RWMutex
-	changed sync.Cond // on mu: the queue has become shorter, or failed is set
+	changed sync.Cond // on mu: the queue has become shorter, bound has changed, or failed is set
 	limit   int       // bytes that may wait; guarded by mu
+	bound   int       // bytes at which Apply waits: more than limit while what waited is written down; guarded by mu
 	waiting uint64    // operations before this number are wanted in the base now; guarded by mu
 	running bool      // drain runs; guarded by mu
 	closed  bool      // guarded by mu
@@ -65,7 +66,13 @@ type queued struct {
 func (d *deferred) Defer(bytes int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.limit = max(bytes, 0)
+	if bytes > 0 {
+		d.limit, d.bound = bytes, max(bytes, minDeferred)
+	} else if d.limit > 0 {
+		// The task works while the queue of its restore is written down, and must not wait for all of it.
+		d.limit, d.bound = 0, d.bound+minDeferred
+	}
+	d.changed.Broadcast()
 	d.startDraining()
 }
 
@@ -96,8 +103,10 @@ func (d *deferred) enqueue(batch *Batch) (queued bool, err error) {
 	if d.next > maxNumber {
 		d.wantWritten(d.next)
 	}
-	for d.failed == nil && len(d.queue) > 0 && d.bytes+batch.memory() > max(d.limit, minDeferred) {
-		d.wantWritten(d.queue[0].first + 1)
+	for d.failed == nil && len(d.queue) > 0 && d.bytes+batch.memory() > d.bound {
+		d.waiting = max(d.waiting, d.queue[0].first+1)
+		d.startDraining()
+		d.changed.Wait()
 	}
 	if d.failed != nil {
 		return false, d.unwritten()
@@ -110,7 +119,7 @@ func (d *deferred) enqueue(batch *Batch) (queued bool, err error) {
 // maxNumber is where the numbers must begin again, which they do when the queue is empty: the index has 32 bits for one.
 const maxNumber = 1 << 30
 
-// minDeferred is how much may wait while the queue is written down after a restore.
+// minDeferred is the least that may wait, and how much more may while the queue is written down after a restore.
 const minDeferred = 4 << 20
 
 func (d *deferred) unwritten() error {
@@ -180,6 +189,7 @@ func (d *deferred) drain() {
 			d.queue[0] = queued{}
 			if d.queue = d.queue[1:]; len(d.queue) == 0 {
 				d.queue, d.checkpoints = nil, nil
+				d.bound = max(d.limit, minDeferred)
 				d.index.clear()
 			}
 		}
