@@ -32,6 +32,11 @@ type Config struct {
 	// ViewURL and SubscriptionsURL are where a commander finds the others when they run elsewhere, such as
 	// "http://view:3032". Without the first it does not wait for the view; without the second it follows outcomes itself.
 	ViewURL, SubscriptionsURL string
+	// URL is where other instances of the view reach this one, such as "http://10.0.0.7:3032"; set, the instances
+	// share the partitions out, and any of them answers about all values. Empty means that each has a full copy.
+	URL string
+	// Standbys is how many further instances keep a copy of each partition then, to take over without a restore.
+	Standbys int
 	// Wait is how long POST and PUT wait for the outcome and the view; 0 means 2 s.
 	Wait time.Duration
 	// Authorizer tells who asks; nil turns authorization off.

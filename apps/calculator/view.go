@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/tidemill/tidemill/commands/auth"
 	"github.com/tidemill/tidemill/views"
@@ -15,6 +16,9 @@ import (
 // Group is the consumer group by which the processor reads commands.
 const Group = "calculator-commands"
 
+// SharingGroup is the consumer group in which instances of the view find each other, where they share the partitions out.
+const SharingGroup = "calculator-views"
+
 // DeadLetters is where commands go that cannot be processed.
 const DeadLetters = "calculator-dead-letters"
 
@@ -22,6 +26,7 @@ const DeadLetters = "calculator-dead-letters"
 type view struct {
 	config  Config
 	inner   *views.View[string, Value]
+	sharing *views.Sharing // nil: this instance has a full copy
 	handler http.Handler
 }
 
@@ -41,11 +46,20 @@ func newView(config Config) (*view, error) {
 	if !ok {
 		return nil, errors.New("the table of values has no store")
 	}
+	var sharing *views.Sharing
+	if config.URL != "" {
+		if sharing, err = views.NewSharing(views.SharingConfig{
+			Group: SharingGroup, URL: config.URL, Instance: config.Processor.InstanceID, Standbys: config.Standbys,
+			Log: config.Kafka, Logger: config.named("materialized_view"), Metrics: config.Metrics,
+		}); err != nil {
+			return nil, err
+		}
+	}
 	inner, err := views.New(views.Config[string, Value]{
 		Name: "calculator-" + table.Store, Changelog: table.Changelog, KeyCodec: table.Key, ValueCodec: table.Value,
 		Dir: filepath.Join(config.Dir, "views", "calculator-"+table.Store), Log: config.Kafka,
-		Processor: views.Processor{Group: Group, Topics: []string{Commands.Name()}},
-		Logger:    config.named("materialized_view"), Metrics: config.Metrics,
+		Processor: views.Processor{Group: Group, Topics: []string{Commands.Name()}}, Sharing: sharing,
+		Logger: config.named("materialized_view"), Metrics: config.Metrics,
 	})
 	if err != nil {
 		return nil, err
@@ -54,7 +68,7 @@ func newView(config Config) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &view{config: config, inner: inner, handler: handler}, nil
+	return &view{config: config, inner: inner, sharing: sharing, handler: handler}, nil
 }
 
 // Name implements Component.
@@ -92,12 +106,28 @@ func (v *view) Mount(mux *http.ServeMux) {
 			v.handler.ServeHTTP(w, r)
 		}
 	})
+	if v.sharing != nil {
+		mux.Handle(v.sharing.Path(), v.sharing)
+	}
 	mux.Handle("GET /values", handler)
 	mux.Handle("GET /values/{id}", handler)
 }
 
+// drainTimeout bounds how long a stop waits for others to take over what is shared out: they need no longer where they
+// have copies.
+const drainTimeout = time.Second
+
 // Stopping implements Component.
-func (v *view) Stopping() { v.inner.EndWatches() }
+func (v *view) Stopping() {
+	if v.sharing != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		if err := v.sharing.Drain(ctx); err != nil {
+			v.config.named("materialized_view").Info("the partitions move once this instance has stopped", "error", err)
+		}
+	}
+	v.inner.EndWatches()
+}
 
 // Close implements Component.
 func (*view) Close() error { return nil }

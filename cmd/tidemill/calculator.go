@@ -17,7 +17,8 @@ func newCalculator() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "calculator", Short: "Run one component of the calculator in a process of its own", Args: noArguments,
 		Long: `Runs one of the calculator's five components against a Kafka of yours. The log joins them: start as many of each, on as
-many machines, as you like. Processors share the partitions; views, histories and subscriptions each have a full copy.
+many machines, as you like. Processors share the partitions; views, histories and subscriptions each have a full copy, unless views are told
+their URL (--calculator-url): then they share the partitions, and any of them answers about all values.
 
   commander      takes in commands over HTTP            POST /values, PUT /values/{id}
   processor      makes events of commands, exactly once
@@ -35,7 +36,7 @@ many machines, as you like. Processors share the partitions; views, histories an
 	cmd.AddCommand(
 		newComponent("commander", "Take in commands over HTTP", calculator.Commander, ":3030", ":3031", append([]settings.Group{settings.GroupRemote}, web...)),
 		newComponent("processor", "Make events of commands, exactly once", calculator.Processor, ":3030", ":3041", append([]settings.Group{settings.GroupProcessor}, common...)),
-		newComponent("view", "Answer queries over HTTP", calculator.View, ":3032", ":3042", web),
+		newComponent("view", "Answer queries over HTTP", calculator.View, ":3032", ":3042", append([]settings.Group{settings.GroupView}, web...)),
 		newComponent("history", "Tell how values came to be", calculator.History, ":3034", ":3044", web),
 		newComponent("subscriptions", "Tell what became of commands", calculator.Subscriptions, ":3033", ":3043", web),
 	)

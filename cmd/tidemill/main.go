@@ -209,6 +209,6 @@ func newConfig() *cobra.Command {
 		},
 	}
 	return withFlags(cmd, defaults, settings.GroupData, settings.GroupKafka, settings.GroupBroker, settings.GroupTopics, settings.GroupProcessor,
-		settings.GroupCalculator, settings.GroupRemote, settings.GroupCommand, settings.GroupQuery, settings.GroupPage, settings.GroupServices,
+		settings.GroupCalculator, settings.GroupView, settings.GroupRemote, settings.GroupCommand, settings.GroupQuery, settings.GroupPage, settings.GroupServices,
 		settings.GroupAuth, settings.GroupAdmin, settings.GroupLog)
 }

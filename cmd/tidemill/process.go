@@ -69,6 +69,7 @@ func (p *process) calculatorConfig() (calculator.Config, error) {
 		Kafka: s.Kafka, Dir: s.Data, Processor: s.ProcessorConfig(), ViewURL: s.Calculator.ViewURL,
 		SubscriptionsURL: s.Calculator.SubscriptionsURL, Wait: s.Calculator.Wait, Authorizer: authorizer,
 		LogCommands: s.Log.Commands, Logger: p.logger, Metrics: p.metricsOf("calculator"),
+		URL: s.Calculator.URL, Standbys: int(s.Calculator.Standbys),
 	}, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/internal/meta"
+	"github.com/tidemill/tidemill/internal/share"
 	"github.com/tidemill/tidemill/internal/task"
 	"github.com/tidemill/tidemill/internal/token"
 )
@@ -31,6 +32,14 @@ func TestExamples(t *testing.T) {
 		{"row.md", spaced(encoded(codecs.OrderedDecimal(), units(-1250)))},
 		{"row.md", spaced(encoded(codecs.OrderedDecimal(), units(0)))},
 		{"row.md", spaced(encoded(orders, codecs.Row[string, placed]{Partition: "alice", Sort: placed{First: "cheap", Second: time.UnixMilli(1_700_000_000_000), Third: "o1"}}))},
+		{"sharing.md", encodedBy(share.Member{
+			Instance: "a", URL: "http://10.0.0.7:9002", Scope: "orders-changelog", Partitions: 2, Standbys: 1, Capacity: 1, Generation: 7, Owned: []int32{0},
+			Standby: []int32{1}, Copies: []share.Copy{{Partition: 0, Ready: true, Position: 120}, {Partition: 1, Position: 80}},
+		}.Append)},
+		{"sharing.md", encodedBy(share.Map{
+			Instances:  []share.Instance{{Name: "a", URL: "http://10.0.0.7:9002"}, {Name: "b", URL: "http://10.0.0.8:9002"}},
+			Partitions: []share.Holders{{Owner: "a", Standbys: []string{"b"}}, {Owner: "b", Warming: []string{"a"}}},
+		}.Append)},
 		{"token.md", token.Token{Topic: "calculator-commands", Partition: 1, Offset: 7}.String()},
 	} {
 		text, err := os.ReadFile(example.document)
@@ -114,3 +123,12 @@ func units(pence int64) codecs.Decimal {
 }
 
 func spaced(data []byte) string { return fmt.Sprintf("% x", data) }
+
+// encodedBy returns what an Append appends, as text.
+func encodedBy(appendTo func([]byte) ([]byte, error)) string {
+	text, err := appendTo(nil)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}

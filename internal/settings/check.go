@@ -59,6 +59,7 @@ func (s *Settings) problems() []error {
 	for _, u := range []struct{ key, value string }{
 		{"calculator.view-url", s.Calculator.ViewURL},
 		{"calculator.subscriptions-url", s.Calculator.SubscriptionsURL},
+		{"calculator.url", s.Calculator.URL},
 		{"ordering.command-url", s.Ordering.CommandURL},
 		{"ordering.query-url", s.Ordering.QueryURL},
 		{"ordering.url", s.Ordering.URL},
@@ -69,6 +70,12 @@ func (s *Settings) problems() []error {
 	}
 	if s.Calculator.Wait <= 0 {
 		add("calculator.wait: %s; want more than 0", s.Calculator.Wait)
+	}
+	if s.Calculator.Standbys < 0 {
+		add("calculator.standbys: %d; want 0 or more", s.Calculator.Standbys)
+	}
+	if s.Calculator.Standbys > 0 && s.Calculator.URL == "" {
+		add("calculator.standbys: they need calculator.url; without it each instance has a full copy")
 	}
 	if s.Ordering.Wait <= 0 {
 		add("ordering.wait: %s; want more than 0", s.Ordering.Wait)

@@ -78,6 +78,10 @@ type Calculator struct {
 	ViewURL, SubscriptionsURL string
 	// Wait is how long POST and PUT wait for the outcome.
 	Wait time.Duration
+	// URL is where other instances of the view reach this one; set, they share the partitions out.
+	URL string
+	// Standbys is how many further instances keep a copy of each partition then.
+	Standbys int32
 }
 
 // Ordering configures ordering's two services and its page.
@@ -157,6 +161,7 @@ const (
 	GroupProcessor  Group = "processor"
 	GroupCalculator Group = "calculator"
 	GroupRemote     Group = "remote"
+	GroupView       Group = "calculator view"
 	GroupCommand    Group = "ordering command service"
 	GroupQuery      Group = "ordering query service"
 	GroupPage       Group = "ordering page"
@@ -215,6 +220,8 @@ func (s *Settings) list() []setting {
 		{group: GroupCalculator, key: "calculator.wait", field: &s.Calculator.Wait, usage: "how long POST and PUT wait for the outcome, unless the client says"},
 		{group: GroupRemote, key: "calculator.view-url", field: &s.Calculator.ViewURL, usage: "`URL` of the view, to wait until it shows a command's effect"},
 		{group: GroupRemote, key: "calculator.subscriptions-url", field: &s.Calculator.SubscriptionsURL, usage: "`URL` of the subscriptions, for the outcomes of retries"},
+		{group: GroupView, key: "calculator.url", field: &s.Calculator.URL, usage: "`URL` at which other instances of the view reach this one; set, they share the partitions out, else each has a full copy"},
+		{group: GroupView, key: "calculator.standbys", field: &s.Calculator.Standbys, usage: "`number` of further instances that keep a copy of each partition, to take over without a restore, where the view is shared out"},
 
 		{group: GroupCommand, key: "ordering.command-addr", field: &s.Ordering.CommandAddr, usage: "`host:port` of ordering's command service"},
 		{group: GroupQuery, key: "ordering.query-addr", field: &s.Ordering.QueryAddr, usage: "`host:port` of ordering's query service"},
