@@ -37,6 +37,7 @@ type viewPartition struct {
 	session   *viewSession // set before goka starts, cleared after it ends
 	sink      *viewSink    // what goka consumes from now
 	oldest    int64        // the log's first offset when loading began
+	targetAt  time.Time    // just before the target was read from the log
 	levelAt   time.Time    // when the copy was last known to hold all that the log had
 	writtenAt time.Time    // the time in the checkpoint last written
 	broken    bool         // the engine failed; it must be opened anew
@@ -126,6 +127,7 @@ func (p *viewPartition) resume() (int64, error) {
 	if err := p.open(); err != nil {
 		return 0, err
 	}
+	asked := time.Now()
 	oldest, stable, err := p.session.bounds(p.number)
 	if err != nil {
 		return 0, err
@@ -150,6 +152,7 @@ func (p *viewPartition) resume() (int64, error) {
 	}
 	p.oldest = oldest
 	p.target.Store(stable)
+	p.targetAt = asked
 	p.observe(stable)
 	if !p.ready.Load() {
 		p.start.Store(checkpoint.Offset)
@@ -328,6 +331,7 @@ func (p *viewPartition) advance(position int64) {
 	p.position.Store(position)
 	p.moved.Store(time.Now().UnixNano())
 	if !p.ready.Load() && position >= p.target.Load() {
+		p.freshen(p.targetAt)
 		p.ready.Store(true)
 		p.view.log.Info("partition restored", "partition", p.number, "position", position,
 			"offsets", position-p.start.Load(), "records", p.applied.Load())
