@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -174,15 +175,18 @@ func (p *Processor) checkTopics(ctx context.Context) error {
 func (p *Processor) restoring() restore.Config {
 	return restore.Config{
 		Group: p.config.SubTopology.Group, Application: p.config.SubTopology.Application, Dir: p.config.Dir,
-		TopicIDs: p.topicIDs, TombstoneAge: p.config.TombstoneAge, DeferBytes: restoreBytes, Now: time.Now, Progress: p.config.Observer.Restoring,
+		TopicIDs: p.topicIDs, TombstoneAge: p.config.TombstoneAge, DeferBytes: restoreBytes(), Now: time.Now, Progress: p.config.Observer.Restoring,
 		Doubted: func(store string, partition int32, because string) {
 			p.logger.Warn("the local state is not believed and will be restored from the changelog", "store", store, "partition", partition, "because", because)
 		},
 	}
 }
 
-// restoreBytes is how much restored state may be in memory only when the tasks start to work.
-const restoreBytes = 128 << 20
+// restoreBytes returns how much restored state may be in memory only when the tasks start to work: less where the process's
+// memory is limited (GOMEMLIMIT).
+func restoreBytes() int { return int(min(maxRestoreBytes, debug.SetMemoryLimit(-1)/8)) }
+
+const maxRestoreBytes = 128 << 20
 
 // maxRecordBytes is a little less than what the producers take, and brokers as they are set by default.
 const maxRecordBytes = 1_000_000
