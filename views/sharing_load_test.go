@@ -325,7 +325,7 @@ func (l *movesLoad) ask(q movesQuery, n int, floors map[string]float64) {
 	switch {
 	case err != nil:
 		l.fail("nobody answers %s %v: %v", q.path, q.headers, errors.Join(failures...))
-	case response.StatusCode == http.StatusServiceUnavailable && tolerant && response.Header.Get("Retry-After") != "" && response.Header.Get("Content-Type") == "application/problem+json":
+	case tolerant && (response.StatusCode == http.StatusServiceUnavailable && response.Header.Get("Retry-After") != "" || response.StatusCode == http.StatusGatewayTimeout) && response.Header.Get("Content-Type") == "application/problem+json":
 		l.mu.Lock()
 		tally.refused++
 		l.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	movesRate  = flag.Int("moves.rate", 300, "queries a second of TestSharedViewMoves")
+	movesRate  = flag.Int("moves.rate", 150, "queries a second of TestSharedViewMoves")
 	movesPhase = flag.Duration("moves.phase", 700*time.Millisecond, "for how long each phase of TestSharedViewMoves goes on after what happens in it")
 	movesFull  = flag.Bool("moves.full", false, "in TestSharedViewMoves, the kill without a standby on both brokers, and an instance that is stopped and goes on")
 )
@@ -40,7 +40,7 @@ func moves(t *testing.T, b kafkatest.Broker, standbys int) {
 	t.Logf("seed %d", seed)
 	s := newShared(t, b, 6, standbys)
 	if b.Kind() == kafkatest.KindEmbedded && !*movesFull {
-		s.session = 1500 * time.Millisecond
+		s.session = 3 * time.Second
 	}
 	w := newMovesWriter(t, s)
 	first, second, third := s.start(t, "first"), s.start(t, "second"), s.spawn(t, "third")
