@@ -3,6 +3,7 @@ package ordering
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -96,7 +97,14 @@ func buildPlace(r *commands.Request) (string, Command, error) {
 func buildCancel(r *commands.Request) (string, Command, error) {
 	customers := r.Query()["customerId"]
 	command := Command{ID: r.CommandID(), Action: CancelOrder, Timestamp: r.Timestamp(), Data: Request{OrderID: r.PathValue("id")}}
+	for name := range r.Query() {
+		if name != "customerId" { // misspelt, it would not be looked at whose order it is
+			return "", Command{}, commands.Invalid("", fmt.Sprintf("the parameter %.40q does not belong here; possible is customerId", name))
+		}
+	}
 	switch {
+	case !isOrderID(command.Data.OrderID):
+		return "", Command{}, commands.Invalid("", "an order id is 1 to 64 letters, digits and any of . _ ~ -")
 	case len(customers) > 1:
 		return "", Command{}, commands.Invalid("", "customerId is given more than once")
 	case len(customers) == 1 && !isText(customers[0], maxCustomerID):

@@ -127,6 +127,45 @@ func TestBadOrders(t *testing.T) {
 			t.Errorf("%s: %d, %s; want %d, %s", c.name, got.status, got.body, c.status, c.detail)
 		}
 	}
+	long := strings.Repeat("x", 201)
+	type headers = []string
+	for _, c := range []struct {
+		name, method, path, body string
+		headers                  headers
+		status                   int
+	}{
+		{"nothing", "POST", "/orders", " ", nil, 400},
+		{"an array", "POST", "/orders", "[" + tea + "]", nil, 422},
+		{"two bodies", "POST", "/orders", tea + tea, nil, 400},
+		{"a member twice", "POST", "/orders", `{"customerId":"alice","customerId":"bob","itemLabel":"Tea","itemPrice":1}`, nil, 400},
+		{"invalid UTF-8", "POST", "/orders", "{\"customerId\":\"al\xff\",\"itemLabel\":\"Tea\",\"itemPrice\":1}", nil, 400},
+		{"a label too long", "POST", "/orders", `{"customerId":"alice","itemLabel":"` + long + `","itemPrice":1}`, nil, 422},
+		{"a customer too long", "POST", "/orders", `{"customerId":"` + long + `","itemLabel":"Tea","itemPrice":1}`, nil, 422},
+		{"space before a customer", "POST", "/orders", `{"customerId":" alice","itemLabel":"Tea","itemPrice":1}`, nil, 422},
+		{"an empty price", "POST", "/orders", body(`""`), nil, 422},
+		{"a price with a comma", "POST", "/orders", body(`"5,00"`), nil, 422},
+		{"a price with a space", "POST", "/orders", body(`" 5"`), nil, 422},
+		{"a price in pounds", "POST", "/orders", body(`"£5"`), nil, 422},
+		{"a price with a plus", "POST", "/orders", body(`"+5"`), nil, 422},
+		{"a hexadecimal price", "POST", "/orders", body(`"0x10"`), nil, 422},
+		{"an id of dots", "POST", "/orders", `{"orderId":"..","customerId":"alice","itemLabel":"Tea","itemPrice":1}`, nil, 422},
+		{"an id too long", "POST", "/orders", `{"orderId":"` + long[:65] + `","customerId":"alice","itemLabel":"Tea","itemPrice":1}`, nil, 422},
+		{"an id with a slash", "POST", "/orders", `{"orderId":"a/b","customerId":"alice","itemLabel":"Tea","itemPrice":1}`, nil, 422},
+		{"a body too large", "POST", "/orders", `{"customerId":"alice","itemLabel":"` + strings.Repeat("x", 2<<20) + `","itemPrice":1}`, nil, 413},
+		{"a form", "POST", "/orders", "customerId=alice", headers{"Content-Type", "application/x-www-form-urlencoded"}, 415},
+		{"a key of nothing", "POST", "/orders", tea, headers{"Idempotency-Key", " "}, 400},
+		{"a key too long", "POST", "/orders", tea, headers{"Idempotency-Key", strings.Repeat("k", 2000)}, 400},
+		{"a misspelt parameter", "DELETE", "/orders/o1?customer=alice", "", nil, 422},
+		{"a customer twice", "DELETE", "/orders/o1?customerId=a&customerId=b", "", nil, 422},
+		{"a customer of control characters", "DELETE", "/orders/o1?customerId=%00", "", nil, 422},
+		{"an id that can be none", "DELETE", "/orders/a%20b", "", nil, 422},
+		{"another method", "PUT", "/orders/o1", tea, nil, 405},
+		{"another path", "POST", "/order", tea, nil, 404},
+	} {
+		if got := s.ask(c.method, c.path, c.body, c.headers...); got.status != c.status || got.detail(t) == "" {
+			t.Errorf("%s: %d, %.300s; want %d", c.name, got.status, got.body, c.status)
+		}
+	}
 	if records := broker.ReadAll(t, ordering.Commands.Name(), true); len(records) != 0 {
 		t.Errorf("%d commands are in the log", len(records))
 	}
@@ -154,6 +193,10 @@ func TestAuthorization(t *testing.T) {
 	if got := s.ask(http.MethodGet, "/commands/"+command, "", bob...); got.status != http.StatusNotFound {
 		t.Errorf("bob asks what became of alice's order: %d, %s", got.status, got.body)
 	}
+	if got := s.ask(http.MethodGet, "/commands/"+command+"/outcomes", ""); got.status != http.StatusUnauthorized {
+		t.Errorf("nobody follows it: %d, %s", got.status, got.body)
+	}
+	spiedOne := s.stream("/commands/"+command+"/outcomes", bob...)
 	if got := s.ask(http.MethodGet, "/commands/"+command, "", alice...); got.status != http.StatusOK {
 		t.Errorf("alice asks: %d, %s", got.status, got.body)
 	}
@@ -175,6 +218,8 @@ func TestAuthorization(t *testing.T) {
 	select {
 	case got := <-spied:
 		t.Errorf("bob sees of alice %+v", got)
+	case got := <-spiedOne:
+		t.Errorf("bob sees of alice's order %+v", got)
 	default:
 	}
 }

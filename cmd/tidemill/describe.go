@@ -33,10 +33,23 @@ var applications = map[string]func() (*topology.Topology, error){
 // application returns a built-in application.
 func application(name string) (*topology.Topology, error) {
 	build, ok := applications[name]
+	if thresholds, with := thresholdsOf(name); with {
+		return ordering.QueryTopology(thresholds)
+	}
 	if !ok {
 		return nil, usageError{fmt.Errorf("there is no application %q; there are: %s", name, strings.Join(slices.Sorted(maps.Keys(applications)), ", "))}
 	}
 	return build()
+}
+
+// thresholdsOf returns the thresholds of an application such as ordering-query-500-5000.
+func thresholdsOf(name string) (ordering.Thresholds, bool) {
+	var from, to int64
+	if n, err := fmt.Sscanf(name, "ordering-query-%d-%d", &from, &to); n != 2 || err != nil {
+		return ordering.Thresholds{}, false
+	}
+	thresholds := ordering.Thresholds{From: ordering.Money(from), To: ordering.Money(to)}
+	return thresholds, thresholds.Application() == name
 }
 
 // completeApplications completes an application's name.

@@ -56,7 +56,8 @@ func groupsOf(names []string) ([]group, error) {
 	}
 	var groups []group
 	for _, name := range names {
-		if _, ok := applications[name]; !ok {
+		_, known := applications[name]
+		if _, with := thresholdsOf(name); !known && !with {
 			groups = append(groups, group{name: name})
 			continue
 		}

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -37,12 +40,14 @@ func newReset() *cobra.Command {
 directory. Its source topics stay: at the next start everything in them is processed again, from the beginning.
 
 What it has written before stays too, so that each event is written a second time, under the same id and with the same
-body. --outputs deletes the topics it writes (events, rejections, dead letters) as well, so that they come out as they were.
+body. --outputs deletes the topics it writes (events, rejections, dead letters) as well, so that they come out as they were,
+and forgets what the applications that read those topics have made of them: calculator-history, ordering's query applications.
 
 Without --yes it only says what it would do. It refuses while a group has members: stop all processors first. A processor
 that has ended stays a member until its session time-out (10 s, unless configured otherwise): --wait waits for that.`,
 		Example: `  tidemill reset calculator --brokers kafka:9092
   tidemill reset calculator --brokers kafka:9092 --outputs --wait 30s --yes
+  tidemill reset ordering-query --brokers kafka:9092 --yes
   tidemill reset calculator --embedded --data ./tidemill-data --yes      after 'tidemill up' has ended`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, t, err := loadApplication(cmd, defaults, args[0])
@@ -54,7 +59,7 @@ that has ended stays a member until its session time-out (10 s, unless configure
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&o.yes, "yes", false, "do it")
-	flags.BoolVar(&o.outputs, "outputs", false, "delete the topics that the application writes as well")
+	flags.BoolVar(&o.outputs, "outputs", false, "delete the topics that the application writes as well, and what others have made of them")
 	flags.BoolVar(&o.embedded, "embedded", false, "start the embedded broker on the data directory for this")
 	flags.DurationVar(&o.wait, "wait", 0, "how long to wait until the groups have no members")
 	return withFlags(cmd, defaults, settings.GroupKafka, settings.GroupData, settings.GroupBroker)
@@ -109,34 +114,88 @@ func planReset(ctx context.Context, admin *log.Admin, s settings.Settings, t *to
 	if err != nil {
 		return plan, err
 	}
+	all := []*topology.Topology{t}
+	if o.outputs {
+		following, err := followers(t, existing)
+		if err != nil {
+			return plan, err
+		}
+		all = append(all, following...)
+	}
 	there := map[string]bool{}
 	for _, name := range existing {
 		there[name] = true
 	}
-	for _, name := range topicsToReset(t, o.outputs) {
-		if there[name] {
-			plan.topics = append(plan.topics, name)
-			there[name] = false
+	for i, t := range all {
+		for _, name := range topicsToReset(t, o.outputs && i == 0) {
+			if there[name] {
+				plan.topics = append(plan.topics, name)
+				there[name] = false
+			}
+		}
+		if err := plan.add(ctx, admin, t, s.Data); err != nil {
+			return plan, err
 		}
 	}
+	return plan, nil
+}
+
+// add adds an application's groups and its local state.
+func (p *resetPlan) add(ctx context.Context, admin *log.Admin, t *topology.Topology, data string) error {
 	for _, g := range applicationGroups(t) {
 		committed, err := admin.CommittedOffsets(ctx, g.name, false)
 		if err != nil {
-			return plan, err
+			return err
 		}
 		state, _, err := admin.GroupMembers(ctx, g.name)
 		if err != nil {
-			return plan, err
+			return err
 		}
 		if len(committed) > 0 || state != "Dead" {
-			plan.groups = append(plan.groups, g.name)
+			p.groups = append(p.groups, g.name)
 		}
 	}
-	dir := filepath.Join(s.Data, "processors", t.Application())
+	dir := filepath.Join(data, "processors", t.Application())
 	if _, err := os.Stat(dir); err == nil {
-		plan.state = append(plan.state, dir)
+		p.state = append(p.state, dir)
 	}
-	return plan, nil
+	return nil
+}
+
+// followers returns the other applications that read what an application writes: built-in ones, and query applications with
+// other thresholds of which there are topics. Made of topics that are gone, their state would stand for nothing.
+func followers(t *topology.Topology, existing []string) ([]*topology.Topology, error) {
+	written := map[string]bool{}
+	for _, name := range topicsToReset(t, true) {
+		written[name] = true
+	}
+	names := slices.Collect(maps.Keys(applications))
+	for _, topic := range existing {
+		if name, ok := strings.CutSuffix(topic, "-by-time-changelog"); ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	seen := map[string]bool{t.Application(): true}
+	var all []*topology.Topology
+	for _, name := range names {
+		_, known := applications[name]
+		if _, with := thresholdsOf(name); !known && !with {
+			continue
+		}
+		other, err := application(name)
+		if err != nil {
+			return nil, err
+		}
+		reads := slices.ContainsFunc(other.Graph().SubTopologies, func(sub *graph.SubTopology) bool {
+			return slices.ContainsFunc(sub.SourceTopics(), func(topic string) bool { return written[topic] })
+		})
+		if reads && !seen[other.Application()] {
+			seen[other.Application()] = true
+			all = append(all, other)
+		}
+	}
+	return all, nil
 }
 
 // topicsToReset returns the topics that belong to the application alone, and those it writes if outputs go too.

@@ -73,7 +73,7 @@ func TestOperating(t *testing.T) {
 	expect(1, []string{"topic missing"}, "tail", "no-such-topic", "--from", "0", "--brokers", brokers)
 	expect(2, []string{"--since"}, "tail", "calculator-events", "--since", "yesterday", "--brokers", brokers)
 	expect(4, []string{"would delete topic calculator-values-changelog", "has member"}, "reset", "calculator", "--brokers", brokers, "--data", data)
-	expect(4, []string{"in use", "another directory"}, "broker", "--broker-addr", "127.0.0.1:0", "--data", data)
+	expect(4, []string{"another tidemill runs", "another directory"}, "broker", "--broker-addr", "127.0.0.1:0", "--data", data)
 	for path, want := range map[string]string{
 		"/metrics": "tidemill_processor_records_total", "/healthz": "alive", "/readyz": `"ready":true`, "/debug/pprof/cmdline": "tidemill",
 	} {
@@ -81,17 +81,26 @@ func TestOperating(t *testing.T) {
 			t.Errorf("%s: %d, %.200s; want %s in it", path, got.status, got.body, want)
 		}
 	}
+	placed := must(t, http.MethodPost, places(t, up).Replace("http://localhost:9001")+"/orders", `{"customerId":"alice","itemLabel":"Tea","itemPrice":4.99}`)
+	cheap := `[{"label":"Tea","price":4.99,"quantity":1}]`
+	if got := must(t, http.MethodGet, places(t, up).Replace("http://localhost:9002")+"/orders?customerId=alice&price=CHEAP", "", "Tidemill-Token", placed.header.Get("Tidemill-Token")); got.body != cheap {
+		t.Errorf("the order that was placed: %d, %s", got.status, got.body)
+	}
+	expect(0, []string{"ordering-query-500-5000-by-time-repartition"}, "lag", "ordering-query-500-5000", "--brokers", brokers)
 	up.terminate()
-	// Started over on the same log: the same events, the same values.
-	expect(0, []string{"deleted topic calculator-events", "deleted local state"}, "reset", "calculator", "--embedded", "--broker-addr", brokers,
-		"--data", data, "--outputs", "--wait", "20s", "--yes")
-	// The history follows the events, which are made anew.
-	expect(0, nil, "reset", "calculator-history", "--embedded", "--broker-addr", brokers, "--data", data, "--wait", "20s", "--yes")
+	// Started over on the same log: the same events, the same values. What was made of the events by others goes too.
+	expect(0, []string{"deleted topic calculator-events", "deleted local state", "deleted the offsets of group calculator-history-calculator-events"},
+		"reset", "calculator", "--embedded", "--broker-addr", brokers, "--data", data, "--outputs", "--wait", "20s", "--yes")
+	expect(0, []string{"deleted topic ordering-events", "deleted topic ordering-query-500-5000-by-time-repartition"},
+		"reset", "ordering", "--embedded", "--broker-addr", brokers, "--data", data, "--outputs", "--wait", "20s", "--yes")
 	before := time.Now()
 	up.start()
 	up.awaitReady()
 	eventually(t, "the value is back", func() bool {
 		return must(t, http.MethodGet, up.url+"/values/"+id, "").body == `{"value_id":"`+id+`","value":9.0}`
+	})
+	eventually(t, "the order is back", func() bool {
+		return must(t, http.MethodGet, places(t, up).Replace("http://localhost:9002")+"/orders?customerId=alice&price=CHEAP", "").body == cheap
 	})
 	t.Logf("everything again from the commands in %s", time.Since(before).Round(time.Millisecond))
 	check(t, brokers)
