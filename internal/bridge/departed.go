@@ -5,17 +5,19 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/tidemill/tidemill/internal/graph"
 	"github.com/tidemill/tidemill/internal/log"
 	"github.com/tidemill/tidemill/internal/restore"
 )
 
-// endDeparted ends the open transactions of instances that are not members of the group any more.
+// endDeparted ends the open transactions of instances that are not members of the group any more. Open is also one that the
+// coordinator has done with, and a partition has not: see log.Admin.OpenProducers.
 func (p *Processor) endDeparted(ctx context.Context) error {
 	if p.config.Guarantee != ExactlyOnce {
 		return nil
 	}
 	group := p.config.SubTopology.Group
-	open, err := p.admin.OpenTransactions(ctx, group+restore.IDSeparator)
+	open, err := p.openTransactions(ctx, group+restore.IDSeparator)
 	if errors.Is(err, log.ErrBrokerTooOld) {
 		return nil // before Kafka 3.0 they end by their time-out, no longer than the session's
 	}
@@ -33,5 +35,54 @@ func (p *Processor) endDeparted(ctx context.Context) error {
 		return nil
 	}
 	p.logger.Info("ending transactions of departed instances", "transactions", departed)
-	return p.admin.AbortTransactions(ctx, departed...)
+	for _, id := range departed {
+		if err := p.endTransaction(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openTransactions returns the ids with this prefix of which something is not decided.
+func (p *Processor) openTransactions(ctx context.Context, prefix string) ([]string, error) {
+	all, err := p.admin.ListTransactions(ctx, prefix)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	producers, err := p.admin.OpenProducers(ctx, p.written()...)
+	if err != nil {
+		return nil, err
+	}
+	var open []string
+	for _, t := range all {
+		if t.Open() || producers[t.ProducerID] {
+			open = append(open, t.ID)
+		}
+	}
+	return open, nil
+}
+
+// endTransaction takes an id over, as its instance would at its next start, and lets it go.
+func (p *Processor) endTransaction(ctx context.Context, id string) error {
+	producer, err := log.NewTxnProducer(p.config.Log, id, p.config.Timeouts.Session, p.producerOptions...)
+	if err != nil {
+		return err
+	}
+	defer producer.Close()
+	producer.Covers(p.config.SubTopology.Group, p.written()...)
+	return producer.Init(ctx)
+}
+
+// written returns the topics that the instances of this group write to.
+func (p *Processor) written() []string {
+	sub := p.config.SubTopology
+	topics := []string{graph.DeadLetterTopic(sub.Application)}
+	for _, sink := range sub.Sinks {
+		topics = append(topics, sink.Topic.Name)
+	}
+	for _, store := range sub.Stores {
+		topics = append(topics, store.Changelog)
+	}
+	slices.Sort(topics)
+	return slices.Compact(topics)
 }

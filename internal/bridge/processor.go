@@ -231,6 +231,7 @@ func (p *Processor) prepare(ctx context.Context) error {
 			return err
 		}
 		p.closers = append(p.closers, producer.Close)
+		producer.Covers(p.config.SubTopology.Group, p.written()...)
 		if err := producer.Init(ctx); err != nil {
 			return err
 		}

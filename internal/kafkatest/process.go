@@ -48,6 +48,8 @@ type Process struct {
 	guard     *guard
 	removeDir bool // whether the guard removes the data directory
 	logFile   string
+
+	node, controller int // a real broker's id, and the port of its cluster's controller
 }
 
 // startTimeout bounds how long a broker may take until it answers.

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -55,6 +56,19 @@ func StartReal(dir string, o Options) (*Process, error) {
 // Close ends a broker that StartReal has started. Its data stays.
 func (p *Process) Close() { p.kill() }
 
+// Beside starts another broker of a real broker's cluster, one without a controller. Partitions that are assigned to it alone
+// have no leader while it is stopped or paused, and the cluster goes on without it. Its node id is 2.
+func (p *Process) Beside(t testing.TB) *Process {
+	t.Helper()
+	other := &Process{Broker: Broker{kind: KindReal, own: t.TempDir()}, controller: p.controller, node: 2}
+	if err := other.prepareReal(Options{}); err != nil {
+		t.Fatalf("kafkatest: %v", err)
+	}
+	other.Start(t)
+	t.Cleanup(other.kill)
+	return other
+}
+
 // prepareReal writes the broker's configuration and formats its storage.
 func (p *Process) prepareReal(o Options) error {
 	jars, err := libs()
@@ -66,10 +80,13 @@ func (p *Process) prepareReal(o Options) error {
 		return err
 	}
 	p.addr = fmt.Sprintf("127.0.0.1:%d", ports[0])
+	if p.node == 0 {
+		p.node, p.controller = 1, ports[1]
+	}
 	if err := p.clientOptions(o); err != nil {
 		return err
 	}
-	properties := p.properties(o, ports[1])
+	properties := p.properties(o)
 	var text strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(properties)) {
 		fmt.Fprintf(&text, "%s=%s\n", k, properties[k])
@@ -110,7 +127,7 @@ rootLogger.level = warn
 rootLogger.appenderRef.console.ref = console
 `
 
-func (p *Process) properties(o Options, controllerPort int) map[string]string {
+func (p *Process) properties(o Options) map[string]string {
 	listener := "PLAINTEXT"
 	switch {
 	case o.TLS && len(o.Users) > 0:
@@ -122,9 +139,9 @@ func (p *Process) properties(o Options, controllerPort int) map[string]string {
 	}
 	properties := map[string]string{
 		"process.roles":                  "broker,controller",
-		"node.id":                        "1",
-		"controller.quorum.voters":       fmt.Sprintf("1@127.0.0.1:%d", controllerPort),
-		"listeners":                      fmt.Sprintf("CLIENT://%s,CONTROLLER://127.0.0.1:%d", p.addr, controllerPort),
+		"node.id":                        strconv.Itoa(p.node),
+		"controller.quorum.voters":       fmt.Sprintf("1@127.0.0.1:%d", p.controller),
+		"listeners":                      fmt.Sprintf("CLIENT://%s,CONTROLLER://127.0.0.1:%d", p.addr, p.controller),
 		"advertised.listeners":           "CLIENT://" + p.addr,
 		"listener.security.protocol.map": "CLIENT:" + listener + ",CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT",
 		"controller.listener.names":      "CONTROLLER",
@@ -147,6 +164,9 @@ func (p *Process) properties(o Options, controllerPort int) map[string]string {
 		"num.network.threads":                              "2",
 		"num.io.threads":                                   "4",
 		"num.recovery.threads.per.data.dir":                "2",
+	}
+	if p.node != 1 {
+		properties["process.roles"], properties["listeners"] = "broker", "CLIENT://"+p.addr
 	}
 	if len(o.Users) > 0 {
 		p.internalListener(properties)

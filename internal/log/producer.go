@@ -72,10 +72,22 @@ type TxnProducer struct {
 	ready    bool        // initialised, and nothing failed since
 	txn      *txn        // the open transaction, nil if there is none
 	closed   atomic.Bool
+
+	// What Init has to look after; see settle.go.
+	group      string                      // whose offsets it commits
+	outputs    []string                    // topics that an earlier life may have written to
+	doubtful   bool                        // a transaction has ended otherwise than by a commit or a clean abort
+	unanswered func(context.Context) error // asks again for a commit whose answer is missing
+	owes       bool                        // records of a commit are to be decided, those on owed
+	owed       touched
+	check      *check // of the last commit's markers, nil if there is none
+	mu         sync.Mutex
+	written    touched // what this life has written to, guarded by mu
 }
 
 // txn is one transaction. Its promise is called by the client's goroutine.
 type txn struct {
+	producer *TxnProducer
 	timeout  time.Duration
 	first    sync.Once       // of the records
 	ctx      context.Context // ends waiting records; made with the first one
@@ -83,6 +95,13 @@ type txn struct {
 	produced atomic.Bool              // after ctx was made
 	offsets  atomic.Bool              // CommitOffsets was sent
 	done     func(*kgo.Record, error) // promise, made a function once
+
+	// The last record that was acknowledged or failed, and the last offsets of the partitions before its own; of the
+	// goroutine that calls the promises, and after Flush of the producer's.
+	topic     string
+	partition int32
+	offset    int64
+	last      Offsets
 
 	mu  sync.Mutex
 	err error // the first error, guarded by mu
@@ -104,9 +123,26 @@ func (t *txn) stop() {
 }
 
 func (t *txn) promise(r *kgo.Record, err error) {
+	if r.Partition != t.partition || r.Topic != t.topic {
+		t.leave()
+		t.topic, t.partition = r.Topic, r.Partition
+		t.producer.wrote(r.Topic, r.Partition)
+	}
+	t.offset = r.Offset
 	if err != nil {
 		t.fail(explain("producing to "+r.Topic, err))
 	}
+}
+
+// leave notes the last offset of a partition.
+func (t *txn) leave() {
+	if t.topic == "" {
+		return
+	}
+	if t.last == nil {
+		t.last = Offsets{}
+	}
+	t.last.set(t.topic, t.partition, t.offset)
 }
 
 func (t *txn) fail(err error) {
@@ -138,14 +174,16 @@ func NewTxnProducer(cfg Config, id string, timeout time.Duration, extra ...kgo.O
 	if timeout < time.Millisecond {
 		return nil, fmt.Errorf("%w: the transaction time-out of %s is less than a millisecond", ErrConfig, timeout)
 	}
-	return &TxnProducer{cfg: cfg.WithDefaults(), id: id, timeout: timeout, extra: extra}, nil
+	return &TxnProducer{cfg: cfg.WithDefaults(), id: id, timeout: timeout, extra: extra, owed: touched{}, written: touched{}}, nil
 }
 
 // ID is the transactional id.
 func (p *TxnProducer) ID() string { return p.id }
 
 // Init makes this the only producer of its transactional id: whoever had it is
-// fenced, and a transaction left open is aborted, both before Init returns.
+// fenced, a transaction left open is aborted, and what the last ones have written
+// is decided on every partition that Covers and this producer's own records name,
+// all before Init returns.
 func (p *TxnProducer) Init(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.RequestTimeout)
 	defer cancel()
@@ -154,10 +192,19 @@ func (p *TxnProducer) Init(ctx context.Context) error {
 	if err := p.connect(ctx); err != nil {
 		return explain(doing, err)
 	}
+	if err := p.past(ctx); err != nil {
+		return explain(doing, err)
+	}
 	if _, _, err := p.cl.ProducerID(ctx); err != nil {
 		if errors.Is(err, kerr.InvalidTransactionTimeout) {
 			err = fmt.Errorf("%w: %s is more than the broker's transaction.max.timeout.ms", err, p.timeout)
 		}
+		return explain(doing, err)
+	}
+	if err := p.settlePast(ctx); err != nil {
+		return explain(doing, err)
+	}
+	if err := p.settleAborted(ctx); err != nil {
 		return explain(doing, err)
 	}
 	p.ready = true
@@ -219,7 +266,9 @@ func (p *TxnProducer) options() ([]kgo.Opt, error) {
 }
 
 // Begin begins a transaction. The broker hears of it with the first record or
-// offset. Where something failed since the last Init it returns ErrNotReady.
+// offset. Where something failed since the last Init it returns ErrNotReady. It
+// waits, if need be, until the last transaction is decided wherever it has written;
+// if that is not so within the time-out, Reinit must see to it.
 func (p *TxnProducer) Begin() error {
 	doing := "beginning a transaction of " + p.id
 	if !p.ready {
@@ -228,11 +277,15 @@ func (p *TxnProducer) Begin() error {
 	if p.txn != nil {
 		return fmt.Errorf("%s: the last one has not ended", doing)
 	}
+	if err := p.endCheck(); err != nil {
+		p.ready = false
+		return explain(doing, err)
+	}
 	if err := p.cl.BeginTransaction(); err != nil {
 		p.ready = false
 		return explain(doing, err)
 	}
-	p.txn = &txn{timeout: p.timeout}
+	p.txn = &txn{producer: p, timeout: p.timeout, partition: -1}
 	p.txn.done = p.txn.promise
 	return nil
 }
@@ -299,6 +352,7 @@ func (p *TxnProducer) CommitOffsets(ctx context.Context, m Member, to Positions)
 	who, err := p.identity(ctx)
 	if err == nil {
 		p.txn.offsets.Store(true)
+		p.group = m.Group
 		err = TxnOffsetCommit(ctx, p.cl, p.implicit, m, who, to)
 	}
 	if err != nil {
@@ -318,12 +372,22 @@ func (p *TxnProducer) identity(ctx context.Context) (Producer, error) {
 // drop closes the client with whatever it holds.
 func (p *TxnProducer) drop() {
 	p.ready = false
+	p.dropCheck()
+	p.doubt()
 	p.forget()
 	if p.cl != nil {
 		p.cl.UnsafeAbortBufferedRecords()
+		p.awaitPromises()
 		p.cl.Close()
 		p.cl = nil
 	}
+}
+
+// awaitPromises waits until every record has told its partition, which takes no answer of a broker.
+func (p *TxnProducer) awaitPromises() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = p.cl.Flush(ctx)
 }
 
 // Close ends the connections. An open transaction is left for the next Init or

@@ -39,16 +39,38 @@ func (p *TxnProducer) commit(ctx context.Context) (Outcome, error) {
 	if !p.txn.produced.Load() {
 		return p.endOffsetsOnly(ctx, doing, true)
 	}
-	err := p.endTransaction(ctx, kgo.TryCommit)
-	if err == nil {
+	who, err := p.identity(ctx)
+	if err != nil {
+		p.ready = false
+		p.doubt()
+		return Aborted, explain(doing, err) // nothing was sent
+	}
+	if err = p.endTransaction(ctx, kgo.TryCommit); err == nil {
+		p.txn.leave()
+		p.beginCheck(who, p.txn.last)
 		return Committed, nil
 	}
 	p.ready = false
+	p.doubt()
 	if errors.Is(err, kerr.OperationNotAttempted) || errors.Is(err, kerr.TransactionAbortable) {
 		// No commit was carried out, and Reinit's fencing aborts.
 		return Aborted, explain(doing, err)
 	}
+	p.unanswered = func(ctx context.Context) error {
+		if p.implicit {
+			return endTxn(ctx, p.cl, who, true)
+		}
+		return p.endPlainly(ctx, who, true)
+	}
 	return Unknown, explain(doing, err)
+}
+
+// endPlainly ends a transaction in the way that leaves the producer's epoch as it is.
+func (p *TxnProducer) endPlainly(ctx context.Context, who Producer, commit bool) error {
+	if err := p.connectPlain(); err != nil {
+		return err
+	}
+	return endTxn(ctx, p.plain, who, commit)
 }
 
 func (p *TxnProducer) endTransaction(ctx context.Context, how kgo.TransactionEndTry) error {
@@ -78,12 +100,15 @@ func (p *TxnProducer) endOffsetsOnly(ctx context.Context, doing string, commit b
 	}
 	if err != nil {
 		p.ready = false
+		p.doubt()
 		return Aborted, explain(doing, err) // nothing was sent
 	}
 	if err := endTxn(ctx, p.plain, who, commit); err != nil {
 		p.ready = false
+		p.doubt()
 		if commit {
 			outcome = Unknown
+			p.unanswered = func(ctx context.Context) error { return p.endPlainly(ctx, who, true) }
 		}
 		return outcome, explain(doing, err)
 	}
@@ -100,6 +125,7 @@ func (p *TxnProducer) connectPlain() error {
 	}
 	old := spoken()
 	old.SetMaxKeyVersion(kmsg.EndTxn.Int16(), 4)
+	old.SetMaxKeyVersion(kmsg.AddPartitionsToTxn.Int16(), 3) // the last that is the clients'
 	cl, err := kgo.NewClient(append(opts, kgo.MaxVersions(old))...)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
@@ -114,6 +140,7 @@ func (p *TxnProducer) connectPlain() error {
 func (p *TxnProducer) abort(ctx context.Context) error {
 	doing := "aborting transaction " + p.id
 	p.txn.stop()
+	p.doubt()
 	if err := p.txn.failed(); err != nil {
 		p.forget()
 		if p.ready = false; errors.Is(err, ErrProducerFenced) || errors.Is(err, ErrInstanceFenced) {
@@ -121,9 +148,10 @@ func (p *TxnProducer) abort(ctx context.Context) error {
 		}
 		return p.Init(ctx)
 	}
-	if p.txn.produced.Load() && p.txn.offsets.Load() {
+	if p.txn.offsets.Load() {
 		// Where no record has reached the broker yet, franz-go would send nothing,
-		// and the offsets would stay undecided.
+		// and the offsets would stay undecided. Init also sees to it that they
+		// do not become those of the next transaction.
 		p.forget()
 		return p.Init(ctx)
 	}
@@ -132,15 +160,26 @@ func (p *TxnProducer) abort(ctx context.Context) error {
 		p.ready = false
 		return explain(doing, err)
 	}
-	if !p.txn.produced.Load() {
-		_, err := p.endOffsetsOnly(ctx, doing, false)
-		return err
+	err := p.endTransaction(ctx, kgo.TryAbort)
+	if err == nil && p.txn.produced.Load() {
+		if _, err = p.decided(ctx); err == nil {
+			p.doubtful = false // nothing is on its way any more
+			err = p.settleAborted(ctx)
+		}
 	}
-	if err := p.endTransaction(ctx, kgo.TryAbort); err != nil {
+	if err != nil {
 		p.ready = false
+		p.doubt()
 		return explain(doing, err)
 	}
 	return nil
+}
+
+// doubt notes that the open transaction, if it has anything in it, does not end as it should.
+func (p *TxnProducer) doubt() {
+	if p.txn != nil && (p.txn.produced.Load() || p.txn.offsets.Load()) {
+		p.doubtful = true
+	}
 }
 
 func (p *TxnProducer) forget() {

@@ -93,6 +93,27 @@ func (a *Admin) OpenTransactions(ctx context.Context, prefix string) ([]string, 
 	return open, nil
 }
 
+// OpenProducers returns the producer ids that have a transaction open on a partition of these topics, by the partitions' own
+// account: a coordinator may have done with one that a partition still has open (see settle.go). It needs Kafka 2.8 and the
+// right to read the topics; where it does not get to know, there is none.
+func (a *Admin) OpenProducers(ctx context.Context, topics ...string) (map[int64]bool, error) {
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
+	where := touched{}
+	for _, topic := range topics {
+		t, _, err := a.metadata(ctx, topic)
+		if err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return nil, a.explain("looking for topic "+topic, err)
+		}
+		for partition := range t.Partitions {
+			where.add(topic, partition)
+		}
+	}
+	open := map[int64]bool{}
+	err := openProducers(ctx, a.cl, where, func(_ string, _ int32, producerID int64) { open[producerID] = true })
+	return open, a.explain("asking for open transactions", err)
+}
+
 // DescribeTransactions returns what is known of the given ids; one that the
 // coordinator does not know is left out. It needs Kafka 3.0 (KIP-664).
 func (a *Admin) DescribeTransactions(ctx context.Context, ids ...string) ([]Transaction, error) {

@@ -111,9 +111,9 @@ func addOffsets(ctx context.Context, cl *kgo.Client, group string, p Producer) e
 	})
 }
 
-// endTxn ends a transaction by a request of our own. The client must speak at
-// most version 4 of EndTxn, which leaves the producer's epoch as it is: franz-go
-// would not learn of a new one.
+// endTxn ends a transaction by a request of our own. If the producer goes on, the
+// client must speak at most version 4 of EndTxn, which leaves the producer's epoch
+// as it is: franz-go would not learn of a new one.
 func endTxn(ctx context.Context, cl *kgo.Client, p Producer, commit bool) error {
 	return retry(ctx, concurrent, func() error {
 		req := kmsg.NewPtrEndTxnRequest()
