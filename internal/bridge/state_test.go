@@ -207,9 +207,9 @@ func TestAtLeastOnce(t *testing.T) {
 			c.options = []kgo.Opt{kgo.Dialer(f.dial)}
 			stop := c.run()
 			for range 3 {
-				c.produce(200)
-				f.arm(true)
 				cuts := f.cut()
+				f.arm(true) // before there is anything to do, which may be done at once
+				c.produce(200)
 				c.await("a connection was cut", func() bool { return f.cut() > cuts })
 				f.arm(false)
 				c.produce(200)

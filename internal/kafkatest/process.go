@@ -49,7 +49,8 @@ type Process struct {
 	removeDir bool // whether the guard removes the data directory
 	logFile   string
 
-	node, controller int // a real broker's id, and the port of its cluster's controller
+	node, controller int    // a real broker's id, and the port of its cluster's controller
+	cluster          string // and the cluster's id
 }
 
 // startTimeout bounds how long a broker may take until it answers.
@@ -184,13 +185,13 @@ func (p *Process) waitReady() error {
 	}
 	defer cl.Close()
 	for {
-		err := ready(ctx, cl)
+		err := ready(ctx, cl, p.cluster)
 		if err == nil {
 			return nil
 		}
 		select {
 		case <-p.done:
-			return errors.New("it ended at once")
+			return errEnded
 		case <-ctx.Done():
 			return fmt.Errorf("no answer within %s: %w", startTimeout, err)
 		case <-time.After(20 * time.Millisecond):
@@ -198,9 +199,11 @@ func (p *Process) waitReady() error {
 	}
 }
 
-// ready reports whether the broker is in its own metadata and lets a producer
-// in, which the first transaction needs.
-func ready(ctx context.Context, cl *kgo.Client) error {
+// errEnded is told of a broker that has ended before it was ready.
+var errEnded = errors.New("it ended at once")
+
+// ready reports whether the broker is in its own metadata. A broker of another cluster, if one is given, has taken the port.
+func ready(ctx context.Context, cl *kgo.Client, cluster string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	meta := kmsg.NewPtrMetadataRequest()
@@ -208,6 +211,9 @@ func ready(ctx context.Context, cl *kgo.Client) error {
 	m, err := meta.RequestWith(ctx, cl)
 	if err != nil {
 		return err
+	}
+	if cluster != "" && (m.ClusterID == nil || *m.ClusterID != cluster) {
+		return errors.New("another broker has its port")
 	}
 	if len(m.Brokers) == 0 {
 		return errors.New("no broker in the metadata yet")

@@ -1,6 +1,9 @@
 package kafkatest
 
 import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -15,8 +18,17 @@ import (
 	"github.com/tidemill/tidemill/internal/broker"
 )
 
-// clusterID is any uuid in Kafka's base64 form.
-const clusterID = "dGlkZW1pbGwta2Fma2EtMQ"
+// newClusterID returns a uuid in Kafka's base64 form.
+func newClusterID() string {
+	var id [16]byte
+	rand.Read(id[:])
+	id[0] &= 0x3f // Kafka's begin with no dash
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}
+
+// portAttempts is how many times a broker is started: its ports were free a moment before, and test binaries that run at the
+// same time may have taken one.
+const portAttempts = 3
 
 // RealOwn starts a real Kafka that only this test uses.
 func RealOwn(t testing.TB, o Options) *Process {
@@ -28,12 +40,21 @@ func RealOwn(t testing.TB, o Options) *Process {
 	if o.TLS {
 		p.Certificates = NewCertificates(t)
 	}
-	if err := p.prepareReal(o); err != nil {
-		t.Fatalf("kafkatest: %v", err)
+	for attempt := 1; ; attempt++ {
+		err := p.prepareReal(o)
+		if err == nil {
+			err = p.start()
+		}
+		if err == nil {
+			t.Cleanup(p.kill)
+			return p
+		}
+		if !errors.Is(err, errEnded) || attempt == portAttempts {
+			t.Fatalf("kafkatest: %v", err)
+		}
+		// The next attempt has other ports, and its own data.
+		p.node, p.cluster, p.own = 0, "", t.TempDir()
 	}
-	p.Start(t)
-	t.Cleanup(p.kill)
-	return p
 }
 
 // StartReal starts a real Kafka, with its data in dir, for a program that is no
@@ -60,7 +81,7 @@ func (p *Process) Close() { p.kill() }
 // have no leader while it is stopped or paused, and the cluster goes on without it. Its node id is 2.
 func (p *Process) Beside(t testing.TB) *Process {
 	t.Helper()
-	other := &Process{Broker: Broker{kind: KindReal, own: t.TempDir()}, controller: p.controller, node: 2}
+	other := &Process{Broker: Broker{kind: KindReal, own: t.TempDir()}, controller: p.controller, cluster: p.cluster, node: 2}
 	if err := other.prepareReal(Options{}); err != nil {
 		t.Fatalf("kafkatest: %v", err)
 	}
@@ -81,7 +102,7 @@ func (p *Process) prepareReal(o Options) error {
 	}
 	p.addr = fmt.Sprintf("127.0.0.1:%d", ports[0])
 	if p.node == 0 {
-		p.node, p.controller = 1, ports[1]
+		p.node, p.controller, p.cluster = 1, ports[1], newClusterID()
 	}
 	if err := p.clientOptions(o); err != nil {
 		return err
@@ -100,7 +121,7 @@ func (p *Process) prepareReal(o Options) error {
 	}
 	p.logFile = filepath.Join(p.own, "broker.log")
 	java := []string{"-Dlog4j2.configurationFile=" + logging, "-cp", filepath.Join(jars, "*")}
-	format := append(slices.Clone(java), "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", clusterID, "-c", conf)
+	format := append(slices.Clone(java), "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", p.cluster, "-c", conf)
 	for _, name := range slices.Sorted(maps.Keys(o.Features)) {
 		format = append(format, "--feature", fmt.Sprintf("%s=%d", name, o.Features[name]))
 	}

@@ -22,10 +22,7 @@ func readTopic(t *testing.T, brokers, topic string) map[int32][]*kgo.Record {
 		t.Fatal(err)
 	}
 	defer asking.Close()
-	ends, err := lastStable(ctx, asking, topic)
-	if err != nil {
-		t.Fatalf("asking for the end of %s: %v", topic, err)
-	}
+	ends := decidedEnds(ctx, t, asking, topic)
 	from := map[int32]kgo.Offset{}
 	for partition, end := range ends {
 		if end > 0 {
@@ -82,14 +79,36 @@ func behind(at, ends map[int32]int64) bool {
 	return false
 }
 
+// decidedEnds returns the ends of the partitions once everything below them is decided. The markers of a transaction reach the
+// partitions at different times: where the group's offsets are committed, its events need not be visible yet.
+func decidedEnds(ctx context.Context, t *testing.T, client *kgo.Client, topic string) map[int32]int64 {
+	t.Helper()
+	ends, err := endOffsets(ctx, client, topic, 0)
+	for stable := map[int32]int64{}; err == nil && behind(stable, ends); {
+		stable, err = lastStable(ctx, client, topic)
+		if err == nil && behind(stable, ends) {
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
+	if err != nil {
+		t.Fatalf("asking for the end of %s: %v", topic, err)
+	}
+	return ends
+}
+
 // lastStable returns the last stable offsets of a topic.
 func lastStable(ctx context.Context, client *kgo.Client, topic string) (map[int32]int64, error) {
+	return endOffsets(ctx, client, topic, 1)
+}
+
+// endOffsets returns the ends of a topic's partitions at an isolation level.
+func endOffsets(ctx context.Context, client *kgo.Client, topic string, isolation int8) (map[int32]int64, error) {
 	count, err := partitions(ctx, client, topic)
 	if err != nil {
 		return nil, err
 	}
 	request := kmsg.NewPtrListOffsetsRequest()
-	request.ReplicaID, request.IsolationLevel = -1, 1
+	request.ReplicaID, request.IsolationLevel = -1, isolation
 	wanted := kmsg.NewListOffsetsRequestTopic()
 	wanted.Topic = topic
 	for partition := range count {
