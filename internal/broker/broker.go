@@ -318,7 +318,7 @@ func (o Options) kfake(listener *tls.Config) []kfake.Opt {
 var defaults = map[string]string{
 	"log.cleaner.backoff.ms":         "1000000000000", // no compaction: see the package's comment
 	"log.retention.ms":               "-1",
-	"offsets.retention.minutes":      "2147483647",
+	"offsets.retention.minutes":      "52560000", // 100 years; kfake counts in nanoseconds, and what is beyond 292 years was over at once
 	"transactional.id.expiration.ms": "2147483647",
 }
 
