@@ -55,7 +55,7 @@ func (p *Processor) openTransactions(ctx context.Context, prefix string) ([]stri
 	}
 	var open []string
 	for _, t := range all {
-		if t.Open() || producers[t.ProducerID] {
+		if t.Open() || producers[t.ProducerID] || p.unstable > unstablePatience {
 			open = append(open, t.ID)
 		}
 	}

@@ -87,16 +87,24 @@ func (g *group) session(ctx, last context.Context, topics []string, handler sara
 	}
 	if errors.Is(err, sarama.ErrUnstableOffsetCommit) {
 		// A transaction holds our offsets: one of ours that failed, whose ids are still ours since we could join, or one that
-		// a departed instance has left open. sarama asks for the offsets before it sets the session up.
+		// a departed instance has left open. sarama asks for the offsets before it sets the session up. Where they stay so, the
+		// coordinator may have done with it and only the offsets' partition has not (finding 8): every id is taken over.
+		p.unstable++
+		p.unclean = p.unclean || p.unstable > unstablePatience
 		if recoverErr := p.recover(ctx); recoverErr != nil {
 			return fmt.Errorf("%w; ending the transactions: %w", err, recoverErr)
 		}
+	} else {
+		p.unstable = 0
 	}
 	if errors.Is(err, sarama.ErrFencedInstancedId) {
 		return p.inUse(err)
 	}
 	return err
 }
+
+// unstablePatience is how many times in a row the offsets may be those of a transaction that ends by itself.
+const unstablePatience = 3
 
 // fatal tells whether rejoining cannot mend an error.
 func fatal(err error) bool {

@@ -91,6 +91,7 @@ type Processor struct {
 	endSession context.CancelFunc
 	sessionErr error
 	unclean    bool           // the last session failed: its transactions may be open
+	unstable   int            // how many times in a row the group's offsets were those of a transaction
 	running    sync.WaitGroup // the session's goroutines
 	runDone    chan struct{}
 

@@ -214,7 +214,10 @@ func (p *TxnProducer) Init(ctx context.Context) error {
 // Reinit is Init after something went wrong: it drops an open transaction with
 // everything buffered. When it returns nil, the fate of a transaction whose
 // outcome was Unknown is decided and visible.
-func (p *TxnProducer) Reinit(ctx context.Context) error { return p.Init(ctx) }
+func (p *TxnProducer) Reinit(ctx context.Context) error {
+	p.doubtful = true
+	return p.Init(ctx)
+}
 
 // connect replaces the client: a new one has no memory of the past. It asks
 // whether the cluster adds partitions and groups to transactions by itself.

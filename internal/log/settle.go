@@ -41,7 +41,7 @@ func (t touched) addAll(other touched) {
 // Covers says where the producer may have written in an earlier life: to these topics, and for this group. Init looks there
 // for what that life has left undecided. Call it before Init.
 func (p *TxnProducer) Covers(group string, topics ...string) {
-	p.group, p.outputs = group, topics
+	p.group, p.outputs, p.doubtful = group, topics, true
 }
 
 // decided waits until no decision of the coordinator is on its way, and returns what it knows of the id: an empty state for

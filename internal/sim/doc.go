@@ -20,7 +20,8 @@
 // client.go and network.go follow them, line for line where it matters, but are not they); goka and sarama; the committing
 // goroutine's waiting and pacing and the back-pressure (Session.Run and waitForRoom: their parts are driven one by one);
 // brokers that crash or lose data, and with them transactions that end half (commit.ErrTorn); late requests to brokers
-// without KIP-890, whose hanging transactions are known; at least once; several sub-topologies; standbys and views. A torn write
+// without KIP-890, whose hanging transactions are known; markers that a coordinator leaves out (log.TestPartitionWithoutLeader
+// shows that on a real Kafka); at least once; several sub-topologies; standbys and views. A torn write
 // leaves what package store makes of one, as its own tests show of LevelDB: the state before that batch, or a store that is
 // found corrupt and is gone.
 package sim
