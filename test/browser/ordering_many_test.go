@@ -135,7 +135,7 @@ func TestOrderingOddInput(t *testing.T) {
 	u.door(s.page, customer)
 	u.shows("h1", customer)
 	labels := []string{
-		"<img src=x onerror=\"document.title='gone'\"><script>alert(1)</script>", "日本のお茶 🍵 ‏שלום‏ e\u0301", strings.Repeat("wide", 50), "</li></ul>&amp;",
+		"<img src=x onerror=\"document.title='gone'\"><script>alert(1)</script>", "日本のお茶 🍵 \u200fשלום\u200f e\u0301", strings.Repeat("wide", 50), "</li></ul>&amp;",
 	}
 	for i, label := range labels {
 		u.paste("Item", label)
