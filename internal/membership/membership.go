@@ -181,7 +181,12 @@ func (m *Member) join(ctx context.Context, client *kgo.Client) (*kmsg.JoinGroupR
 	request.ProtocolType, request.Protocols = share.ProtocolType, []kmsg.JoinGroupRequestProtocol{protocol}
 	ctx, cancel := context.WithTimeout(ctx, rebalanceTimeout+m.config.Session+callTimeout)
 	defer cancel()
+	ctx, waited := m.waiting(ctx, client)
 	response, err := request.RequestWith(ctx, client)
+	if forgotten := waited(); forgotten && err != nil {
+		m.id = ""
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("joining: %w", err)
 	}
@@ -222,7 +227,12 @@ func (m *Member) sync(ctx context.Context, client *kgo.Client, joined *kmsg.Join
 	}
 	ctx, cancel := context.WithTimeout(ctx, rebalanceTimeout+callTimeout)
 	defer cancel()
+	ctx, waited := m.waiting(ctx, client)
 	response, err := request.RequestWith(ctx, client)
+	if forgotten := waited(); forgotten && err != nil {
+		m.id = ""
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("taking the assignment: %w", err)
 	}
@@ -291,7 +301,7 @@ func (m *Member) lost(doing string, err error) error {
 
 // keep sends heartbeats until there is a reason to join again: then it returns nil, or what went wrong.
 func (m *Member) keep(ctx context.Context, client *kgo.Client) error {
-	ticker := time.NewTicker(max(m.config.Session/20, 50*time.Millisecond))
+	ticker := time.NewTicker(m.interval())
 	defer ticker.Stop()
 	var announce <-chan time.Time
 	news := m.news
@@ -314,19 +324,70 @@ func (m *Member) keep(ctx context.Context, client *kgo.Client) error {
 
 // heartbeat reports whether the group wants this member to join again.
 func (m *Member) heartbeat(ctx context.Context, client *kgo.Client) (again bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	request := kmsg.NewPtrHeartbeatRequest()
-	request.Group, request.MemberID, request.InstanceID, request.Generation = m.config.Group, m.id, &m.config.Instance, m.generation
-	response, err := request.RequestWith(ctx, client)
+	answer, err := m.beat(ctx, client, m.id, m.generation)
 	if err != nil {
 		return false, fmt.Errorf("sending a heartbeat: %w", err)
 	}
-	if err := kerr.ErrorForCode(response.ErrorCode); err != nil {
-		return true, m.lost("sending a heartbeat", err)
+	if answer != nil {
+		return true, m.lost("sending a heartbeat", answer)
 	}
-	m.confirm()
 	return false, nil
+}
+
+// beat sends one heartbeat, and returns what the coordinator says to it. It may be called by several goroutines.
+func (m *Member) beat(ctx context.Context, client *kgo.Client, id string, generation int32) (answer, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	request := kmsg.NewPtrHeartbeatRequest()
+	request.Group, request.MemberID, request.InstanceID, request.Generation = m.config.Group, id, &m.config.Instance, generation
+	response, err := request.RequestWith(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	answer = kerr.ErrorForCode(response.ErrorCode)
+	if answer == nil || errors.Is(answer, kerr.RebalanceInProgress) { // whom it asks to join again is a member
+		m.confirm()
+	}
+	return answer, nil
+}
+
+// interval is the time between two heartbeats.
+func (m *Member) interval() time.Duration { return max(m.config.Session/20, 50*time.Millisecond) }
+
+// waiting sends heartbeats while a call is under way that waits for other members, until the function that it returns is
+// called. Kafka gives up no member that waits; the embedded broker does after the session time-out, and never answers what the
+// member waits for. So it is told that the member lives; and where it has given the member up all the same, the context ends
+// and the function returns true.
+func (m *Member) waiting(ctx context.Context, client *kgo.Client) (called context.Context, waited func() (forgotten bool)) {
+	if m.id == "" {
+		return ctx, func() bool { return false } // the coordinator has nobody yet to give up
+	}
+	called, cancel := context.WithCancel(ctx)
+	id, generation := m.id, m.generation
+	forgotten := make(chan bool, 1)
+	go func() {
+		ticker := time.NewTicker(m.interval())
+		defer ticker.Stop()
+		for {
+			select {
+			case <-called.Done():
+				forgotten <- false
+				return
+			case <-ticker.C:
+			}
+			// What else it may say the call is told too, and what does not come through is said again.
+			answer, _ := m.beat(called, client, id, generation)
+			if errors.Is(answer, kerr.UnknownMemberID) {
+				cancel()
+				forgotten <- true
+				return
+			}
+		}
+	}()
+	return called, func() bool {
+		cancel()
+		return <-forgotten
+	}
 }
 
 // leave has the group go on without this instance at once. What cannot be said is found out by the session's time-out.
