@@ -36,7 +36,7 @@ func (p *Processor) checkBroker(ctx context.Context) error {
 	req.ClientSoftwareName, req.ClientSoftwareVersion = "tidemill", "1"
 	resp, err := req.RequestWith(ctx, p.client)
 	if err != nil {
-		return fmt.Errorf("asking the broker what it can do: %w", err)
+		return log.Explain("asking the broker what it can do", err)
 	}
 	offered := map[int16]int16{}
 	for _, api := range resp.ApiKeys {

@@ -202,7 +202,8 @@ func (b Broker) Client(t testing.TB, opts ...kgo.Opt) *kgo.Client {
 }
 
 // CreateTopic creates a topic with the given settings, such as
-// {"cleanup.policy": "compact"}, and waits until it can be written to.
+// {"cleanup.policy": "compact"}, and waits until it can be written to. A topic of that name that was deleted before may still
+// be served for a moment: the new one's id tells them apart, where the broker says it.
 func (b Broker) CreateTopic(t testing.TB, name string, partitions int32, configs map[string]string) {
 	t.Helper()
 	cl := b.Client(t)
@@ -226,7 +227,7 @@ func (b Broker) CreateTopic(t testing.TB, name string, partitions int32, configs
 	if err != nil {
 		t.Fatalf("kafkatest: creating topic %s: %v", name, err)
 	}
-	for !b.hasLeaders(ctx, t, cl, name, int(partitions)) {
+	for !b.hasLeaders(ctx, t, cl, name, resp.Topics[0].TopicID, int(partitions)) {
 		if ctx.Err() != nil {
 			t.Fatalf("kafkatest: topic %s has no leaders", name)
 		}
@@ -234,7 +235,7 @@ func (b Broker) CreateTopic(t testing.TB, name string, partitions int32, configs
 	}
 }
 
-func (b Broker) hasLeaders(ctx context.Context, t testing.TB, cl *kgo.Client, topic string, partitions int) bool {
+func (b Broker) hasLeaders(ctx context.Context, t testing.TB, cl *kgo.Client, topic string, id [16]byte, partitions int) bool {
 	t.Helper()
 	req := kmsg.NewPtrMetadataRequest()
 	rt := kmsg.NewMetadataRequestTopic()
@@ -244,7 +245,8 @@ func (b Broker) hasLeaders(ctx context.Context, t testing.TB, cl *kgo.Client, to
 	if err != nil {
 		t.Fatalf("kafkatest: asking for topic %s: %v", topic, err)
 	}
-	if len(resp.Topics) != 1 || resp.Topics[0].ErrorCode != 0 || len(resp.Topics[0].Partitions) != partitions {
+	if len(resp.Topics) != 1 || resp.Topics[0].ErrorCode != 0 || len(resp.Topics[0].Partitions) != partitions ||
+		id != [16]byte{} && resp.Topics[0].TopicID != id {
 		return false
 	}
 	for _, p := range resp.Topics[0].Partitions {

@@ -78,6 +78,9 @@ var classes = []struct {
 	{ErrGroupActive, []*kerr.Error{kerr.NonEmptyGroup}},
 }
 
+// Explain says what was being done when a request of a caller's own failed, and wraps the sentinel that fits.
+func Explain(doing string, err error) error { return explain(doing, err) }
+
 // explain says what was being done and wraps the sentinel that fits.
 func explain(doing string, err error) error {
 	if err == nil {
