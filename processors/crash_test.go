@@ -9,8 +9,8 @@ import (
 	"github.com/tidemill/tidemill/internal/kafkatest"
 )
 
-// TestKill9 kills the processor ten times in the middle of 20,000 commands. It is running again in a second, having read the
-// tail of its changelogs only, and each command has had its outcome once.
+// TestKill9 kills the processor ten times in the middle of 20,000 commands. It is running again having read the tail of its
+// changelogs only, and each command has had its outcome once. How long that took is told; the benchmark judges it, on a quiet machine.
 func TestKill9(t *testing.T) {
 	const commands, kills = 20_000, 10
 	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
@@ -48,9 +48,6 @@ func TestKill9(t *testing.T) {
 		c.kill()
 		c.start()
 		t.Logf("restarts took %v, median %v; changelog offsets read %v, %d when idle", restarts, median(restarts), restored, c.ready.Restored)
-		if m := median(restarts); m > time.Second {
-			t.Errorf("a restart takes %s, want at most 1s", m)
-		}
 		// What stands behind the checkpoint is the marker of its transaction.
 		if n := c.ready.Restored; n > 2*ledgerPartitions {
 			t.Errorf("%d changelog offsets were read although nothing was written since", n)

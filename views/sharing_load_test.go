@@ -147,7 +147,10 @@ func (w *movesWriter) written(key string, value float64) (known bool, superseded
 	return at >= 0, superseded
 }
 
-// movesLoad asks all instances in turn, at a steady rate.
+// movesAtOnce bounds the queries that are under way at once: a busy machine gets fewer, not a queue that grows.
+const movesAtOnce = 48
+
+// movesLoad asks all instances in turn, at a steady rate where the machine allows it.
 type movesLoad struct {
 	t       testing.TB
 	writer  *movesWriter
@@ -181,6 +184,7 @@ func newMovesLoad(t testing.TB, w *movesWriter, seed uint64, instances ...*insta
 	random := rand.New(rand.NewPCG(seed, 0))
 	go func() {
 		defer close(l.stopped)
+		room := make(chan struct{}, movesAtOnce)
 		began := time.Now()
 		for n := 0; ; n++ {
 			select {
@@ -188,8 +192,16 @@ func newMovesLoad(t testing.TB, w *movesWriter, seed uint64, instances ...*insta
 				return
 			case <-time.After(time.Until(began.Add(time.Duration(n) * time.Second / time.Duration(*movesRate)))):
 			}
+			select {
+			case <-ctx.Done():
+				return
+			case room <- struct{}{}:
+			}
 			query := l.query(random, n)
-			l.queries.Go(query)
+			l.queries.Go(func() {
+				defer func() { <-room }()
+				query()
+			})
 		}
 	}()
 	t.Cleanup(l.finish)

@@ -39,7 +39,7 @@ func TestBrokerStandsStill(t *testing.T) {
 		if err == nil || outcome != log.Aborted {
 			t.Errorf("outcome %s, %v; want aborted with an error", outcome, err)
 		}
-		if took := time.Since(began); took > 15*time.Second {
+		if took := time.Since(began); took > time.Minute {
 			t.Errorf("it took %s", took)
 		}
 		if err := p.Begin(); err == nil {
