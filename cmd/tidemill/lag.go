@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -93,6 +94,9 @@ func showLag(ctx context.Context, admin *log.Admin, groups []group, out io.Write
 		topics := g.topics
 		if len(topics) == 0 {
 			topics = slices.Sorted(maps.Keys(committed))
+		}
+		if len(topics) == 0 && state == "Dead" {
+			return usageError{fmt.Errorf("there is no consumer group %q; applications are %s", g.name, strings.Join(slices.Sorted(maps.Keys(applications)), ", "))}
 		}
 		if len(topics) == 0 {
 			fmt.Fprintf(table, "%s\t%s\t-\t-\t-\t-\t-\t-\t-\n", g.name, state)

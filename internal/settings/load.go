@@ -47,6 +47,9 @@ func Load(flags *pflag.FlagSet, defaults Settings) (Settings, error) {
 	byEnv := map[string]string{}
 	for _, s := range loaded.list() {
 		known[s.key], byFlag[s.flagName()], byEnv[s.env()] = s, s.key, s.key
+		if s.flag != "" { // the variable is found by the flag's name too: --tls and TIDEMILL_TLS
+			byEnv[envName(s.flag)] = s.key
+		}
 	}
 	k := koanf.New(".")
 	wrong := loadFile(k, flags, known)
@@ -145,6 +148,9 @@ func (s setting) set(value any) error {
 	default:
 		given = fmt.Sprint(value)
 	}
+	if s.secret && given == masked {
+		return fmt.Errorf("%s (%s): %s is what 'tidemill config' prints for a secret: put the secret itself there, or leave the key out", s.key, s.env(), masked)
+	}
 	scratch := pflag.NewFlagSet("", pflag.ContinueOnError)
 	s.add(scratch, "x")
 	field := reflect.ValueOf(s.field).Elem()
@@ -181,6 +187,9 @@ func Given(flags *pflag.FlagSet, key string) (bool, error) {
 			continue
 		}
 		if _, ok := os.LookupEnv(s.env()); ok {
+			return true, nil
+		}
+		if _, ok := os.LookupEnv(envName(s.flagName())); ok {
 			return true, nil
 		}
 		if f := flags.Lookup(s.flagName()); f != nil && f.Changed {

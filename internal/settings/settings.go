@@ -251,8 +251,11 @@ func (s *Settings) list() []setting {
 const EnvPrefix = "TIDEMILL_"
 
 // env returns the name of the setting's environment variable.
-func (s setting) env() string {
-	return EnvPrefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(s.key))
+func (s setting) env() string { return envName(s.key) }
+
+// envName returns the environment variable of a key or a flag.
+func envName(key string) string {
+	return EnvPrefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(key))
 }
 
 // flagName returns the name of the setting's flag.

@@ -79,6 +79,10 @@ func TestFiles(t *testing.T) {
 	if err := os.WriteFile(path, []byte("data: y\nbrokers: one:1,two:2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	t.Setenv("TIDEMILL_TLS", "true") // as the flag is called
+	if encrypted, err := load(t, "", ""); err != nil || !encrypted.Kafka.TLS.Enabled {
+		t.Errorf("TIDEMILL_TLS=true: %v, %v", encrypted.Kafka.TLS, err)
+	}
 	t.Setenv("TIDEMILL_CONFIG", path)
 	if named, err := load(t, "", ""); err != nil || named.Data != "y" || len(named.Kafka.Brokers) != 2 {
 		t.Errorf("named by the environment: %+v, %v", named, err)
@@ -135,6 +139,9 @@ func TestYAMLRoundTrip(t *testing.T) {
 		t.Errorf("read again it is\n%s, not\n%s", got, want)
 	}
 	first.Kafka.SASL.Password = "hunter2"
+	if _, err := load(t, "masked.yaml", first.YAML()); err == nil || !strings.Contains(err.Error(), "sasl.password") {
+		t.Errorf("the mask is taken for a password: %v", err)
+	}
 	if text := first.YAML(); strings.Contains(text, "hunter2") || !strings.Contains(text, "********") {
 		t.Errorf("the password is not masked:\n%s", text)
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -52,7 +53,7 @@ func Parse(text string) (Token, error) {
 		return Token{}, fmt.Errorf("%w: partition %q", ErrMalformed, parts[1])
 	}
 	offset, err := strconv.ParseInt(parts[2], 10, 64)
-	if err != nil || offset < 0 {
+	if err != nil || offset < 0 || offset == math.MaxInt64 { // no record stands there: the offset after it could not be told
 		return Token{}, fmt.Errorf("%w: offset %q", ErrMalformed, parts[2])
 	}
 	parsed := Token{Topic: parts[3], Partition: int32(partition), Offset: offset}

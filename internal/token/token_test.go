@@ -20,7 +20,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestMalformed(t *testing.T) {
-	for _, text := range []string{"", "!", "MQ", "Mjow", token.Token{Topic: "x", Partition: -1}.String(), token.Token{Topic: "x", Offset: -2}.String(), token.Token{}.String()} {
+	for _, text := range []string{"", "!", "MQ", "Mjow", token.Token{Topic: "x", Partition: -1}.String(), token.Token{Topic: "x", Offset: -2}.String(), token.Token{Topic: "x", Offset: 1<<63 - 1}.String(), token.Token{}.String()} {
 		if _, err := token.Parse(text); !errors.Is(err, token.ErrMalformed) {
 			t.Errorf("Parse(%q) error = %v, want ErrMalformed", text, err)
 		}
