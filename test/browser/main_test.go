@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -123,6 +124,7 @@ type server struct {
 	admin      string // URL
 	args       []string
 	logs       *os.File
+	processes  *sync.WaitGroup // that write to the log: the server's, and its broker's, which ends a little later
 	cmd        *exec.Cmd
 	done       chan struct{} // closed when cmd has ended
 }
@@ -139,6 +141,11 @@ func shared(t *testing.T) *server {
 	t.Helper()
 	everybodys.once.Do(func() {
 		s, dir := newServer(t)
+		defer func() {
+			if s.cmd == nil { // it could not be started: there is nothing to end
+				_ = s.remove(dir)
+			}
+		}()
 		s.start()
 		everybodys.started, everybodys.dir = s, dir
 	})
@@ -180,7 +187,7 @@ func newServer(t *testing.T) (s *server, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = &server{t: t}
+	s = &server{t: t, processes: new(sync.WaitGroup)}
 	calculator, page, command, query, admin := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
 	s.calculator, s.page, s.admin = "http://"+calculator, "http://"+page, "http://"+admin
 	s.command, s.query = command, query
@@ -201,9 +208,18 @@ func (s *server) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	lines, end, err := os.Pipe() // the broker has it too: its end is theirs
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	cmd := exec.Command(path, s.args...)
-	cmd.Stdout, cmd.Stderr = s.logs, s.logs
-	if err := cmd.Start(); err != nil {
+	cmd.Stdout, cmd.Stderr = s.logs, end
+	err = errors.Join(cmd.Start(), end.Close())
+	s.processes.Go(func() {
+		_, _ = io.Copy(s.logs, lines) // the log is for people, and needed only if something else fails
+		_ = lines.Close()
+	})
+	if err != nil {
 		s.t.Fatal(err)
 	}
 	done := make(chan struct{})
@@ -267,15 +283,20 @@ func (s *server) cleanUp(dir string) {
 	}
 }
 
-// remove removes the data of a server that has ended. Its broker, a process of its own, closes its files by itself.
+// remove removes the data of a server that has ended, once its broker has too: that is a process of its own, which still
+// closes its files.
 func (s *server) remove(dir string) error {
-	_ = s.logs.Close()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		err := os.RemoveAll(dir)
-		if err == nil || time.Now().After(deadline) {
-			return err
-		}
+	ended := make(chan struct{})
+	go func() {
+		s.processes.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		return fmt.Errorf("the broker of the server has not ended after %s; its data stay in %s", patience, dir)
 	}
+	return errors.Join(s.logs.Close(), os.RemoveAll(dir))
 }
 
 // eventually tries until there is no error.

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -180,7 +181,7 @@ func pageServer(t *testing.T, command, query string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, admin: "http://" + admin, logs: logs, args: []string{
+	s := &server{t: t, admin: "http://" + admin, logs: logs, processes: new(sync.WaitGroup), args: []string{
 		"ordering", "page", "--ordering-page-addr", addr, "--admin-addr", admin, "--ordering-command-url", command, "--ordering-query-url", query,
 	}}
 	t.Cleanup(func() { s.cleanUp(dir) })
