@@ -107,7 +107,7 @@ func buildCancel(r *commands.Request) (string, Command, error) {
 		return "", Command{}, commands.Invalid("", "an order id is 1 to 64 letters, digits and any of . _ ~ -")
 	case len(customers) > 1:
 		return "", Command{}, commands.Invalid("", "customerId is given more than once")
-	case len(customers) == 1 && !isText(customers[0], maxCustomerID):
+	case len(customers) == 1 && !isCustomerID(customers[0]):
 		return "", Command{}, commands.Invalid("", "customerId in the query is not the id of a customer")
 	case len(customers) == 1:
 		command.Data.CustomerID = customers[0]

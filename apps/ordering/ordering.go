@@ -133,8 +133,8 @@ func validate(c Command) (Details, error) {
 	switch {
 	case !isOrderID(c.Data.OrderID):
 		return Details{}, &fault{"orderId", "an order id is 1 to 64 letters, digits and any of . _ ~ -"}
-	case !isText(c.Data.CustomerID, maxCustomerID):
-		return Details{}, &fault{"customerId", "a customer id is 1 to 128 characters, without control characters and without space at its ends"}
+	case !isCustomerID(c.Data.CustomerID):
+		return Details{}, &fault{"customerId", "a customer id is 1 to 128 characters, without control characters and without space at its ends, and not . or .."}
 	case !isText(c.Data.ItemLabel, maxLabel):
 		return Details{}, &fault{"itemLabel", "an item's label is 1 to 200 characters, without control characters and without space at its ends"}
 	case err != nil:
@@ -159,6 +159,10 @@ func isOrderID(text string) bool {
 	}
 	return true
 }
+
+// isCustomerID reports whether a text names a customer. In a path, . and .. would be somebody else's or nobody's, escaped or not
+// (RFC 3986, section 5.2.4).
+func isCustomerID(text string) bool { return text != "." && text != ".." && isText(text, maxCustomerID) }
 
 // isText reports whether a text is one that a person can tell from others.
 func isText(text string, limit int) bool {

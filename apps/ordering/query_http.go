@@ -96,8 +96,8 @@ func (q *queried) authorized(serve func(http.ResponseWriter, *http.Request, aske
 		switch {
 		case err != nil:
 			views.Malformed(w, "the query cannot be read: "+err.Error())
-		case !isText(who, maxCustomerID):
-			views.Malformed(w, "say which customer: an id is 1 to 128 characters, without control characters and without space at its ends")
+		case !isCustomerID(who):
+			views.Malformed(w, "say which customer: an id is 1 to 128 characters, without control characters and without space at its ends, and not . or ..")
 		case principal.ID != "" && principal.ID != who:
 			views.Problem(w, http.StatusForbidden, "orders can be looked at by the customer alone")
 		default:
