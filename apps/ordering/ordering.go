@@ -162,7 +162,9 @@ func isOrderID(text string) bool {
 
 // isCustomerID reports whether a text names a customer. In a path, . and .. would be somebody else's or nobody's, escaped or not
 // (RFC 3986, section 5.2.4).
-func isCustomerID(text string) bool { return text != "." && text != ".." && isText(text, maxCustomerID) }
+func isCustomerID(text string) bool {
+	return text != "." && text != ".." && isText(text, maxCustomerID)
+}
 
 // isText reports whether a text is one that a person can tell from others.
 func isText(text string, limit int) bool {
