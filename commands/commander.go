@@ -130,7 +130,7 @@ func (c *Commander[K, C]) Run(ctx context.Context) error {
 // at once what became of them.
 func (c *Commander[K, C]) Ready() bool { return c.follower == nil || c.follower.CaughtUp() }
 
-// Close writes what is still buffered, within ProduceTimeout, and closes all connections. Stop serving first, and end
+// Close writes what is still buffered, within half a second, and closes all connections. Stop serving first, and end
 // Run.
 func (c *Commander[K, C]) Close() {
 	c.closing.Do(func() {

@@ -16,6 +16,9 @@ import (
 // grace is how much longer than the producer's own deadline is waited for it to say so.
 const grace = time.Second
 
+// closeTimeout bounds how long what is still buffered may take at the end: whoever sent it has been answered by then.
+const closeTimeout = time.Second / 2
+
 // Bounds of what waits to be acknowledged by the log.
 const (
 	maxBufferedRecords = 16384
@@ -89,7 +92,7 @@ func (p *kafkaProducer) produce(ctx context.Context, record *kgo.Record) (outcom
 }
 
 func (p *kafkaProducer) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), p.timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	_ = p.client.Flush(ctx) // whoever waited for what is left was told so
 	p.client.Close()

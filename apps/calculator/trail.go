@@ -65,6 +65,7 @@ func (t *trail) session(ctx context.Context) (shown int, err error) {
 		return 0, err
 	}
 	client, err := kgo.NewClient(append(options,
+		kgo.WithContext(ctx), // at the end nothing is asked any more of brokers that may be away
 		kgo.ConsumeTopics(Commands.Name(), Events.Name(), Rejections.Name()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxBytes(1<<20), kgo.FetchMaxPartitionBytes(1<<18),

@@ -22,9 +22,10 @@ import (
 
 // The shares of the five seconds within which a process leaves.
 const (
-	drainTimeout = 2 * time.Second        // for a processor to commit what it has stepped
-	httpGrace    = 300 * time.Millisecond // for requests to finish by themselves; see httpServer.stop
-	endTimeout   = time.Second            // for everything else to end
+	drainTimeout = 2500 * time.Millisecond // for a processor to commit what it has stepped, or to give that up
+	httpGrace    = 300 * time.Millisecond  // for requests to finish by themselves; see httpServer.stop
+	leaveTimeout = 3700 * time.Millisecond // for all of it; the rest is for the broker process
+	endTimeout   = 500 * time.Millisecond  // for everything but the processor to end, at least
 )
 
 // process runs components with their HTTP servers until a signal comes or one of them fails.
@@ -177,16 +178,12 @@ func failure(name string, err error) error {
 // stop ends everything: the processor first, so that what it has stepped is committed while the others can still tell of
 // it; then HTTP, then the rest.
 func (p *process) stop() error {
+	deadline := time.Now().Add(leaveTimeout)
 	p.health.stopping.Store(true)
 	for _, s := range p.sites {
 		s.health.stopping.Store(true)
 	}
-	var errs []error
-	for i := range p.components {
-		if component := &p.components[i]; isProcessor(component) {
-			errs = append(errs, component.end(drainTimeout))
-		}
-	}
+	errs := []error{p.drain()}
 	for i := range p.components {
 		p.components[i].Stopping()
 	}
@@ -195,17 +192,37 @@ func (p *process) stop() error {
 		servers.Go(func() { server.stop(httpGrace) })
 	}
 	servers.Wait()
+	errs = append(errs, p.endAll(max(time.Until(deadline), endTimeout)))
+	p.background.Wait()
+	return errors.Join(errs...)
+}
+
+// drain ends the processors, side by side.
+func (p *process) drain() error {
+	errs := make([]error, len(p.components))
+	var draining sync.WaitGroup
 	for i := range p.components {
-		p.components[i].cancel()
-	}
-	for i := range p.components {
-		component := &p.components[i]
-		errs = append(errs, component.end(endTimeout))
-		if component.ended() {
-			errs = append(errs, component.Close())
+		if component := &p.components[i]; isProcessor(component) {
+			draining.Go(func() { errs[i] = component.end(drainTimeout) })
 		}
 	}
-	p.background.Wait()
+	draining.Wait()
+	return errors.Join(errs...)
+}
+
+// endAll ends and closes all components side by side.
+func (p *process) endAll(timeout time.Duration) error {
+	errs := make([]error, len(p.components))
+	var ending sync.WaitGroup
+	for i := range p.components {
+		component := &p.components[i]
+		ending.Go(func() {
+			if errs[i] = component.end(timeout); component.ended() {
+				errs[i] = errors.Join(errs[i], component.Close())
+			}
+		})
+	}
+	ending.Wait()
 	return errors.Join(errs...)
 }
 

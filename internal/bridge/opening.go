@@ -113,7 +113,7 @@ func tick(session *commit.Session, interval time.Duration) {
 
 // stopTimeout bounds the last commit when the processor is told to stop. What it does not finish is ended and stepped again
 // by whoever has the partitions next.
-const stopTimeout = 3 * time.Second
+const stopTimeout = 1250 * time.Millisecond
 
 // close ends the session, if one was opened, and returns why it had failed. ctx bounds its last commit.
 func (p *Processor) close(ctx context.Context) error {

@@ -187,7 +187,7 @@ func cutLate(ctx context.Context, ended <-chan struct{}, dialer *connections) {
 		return
 	case <-ctx.Done():
 	}
-	late := time.NewTimer(stopTimeout + time.Second/2)
+	late := time.NewTimer(stopTimeout + time.Second/4)
 	defer late.Stop()
 	select {
 	case <-ended:

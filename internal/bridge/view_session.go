@@ -11,8 +11,10 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/storage"
-	"github.com/tidemill/tidemill/internal/partition"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/internal/log"
+	"github.com/tidemill/tidemill/internal/partition"
 )
 
 // viewSession is a run of one goka view over one incarnation of the topic, with the client, the consumer and the
@@ -29,11 +31,12 @@ type viewSession struct {
 
 // runSession follows the topic as it is now, until ctx ends, the topic is replaced, or goka gives up.
 func (v *View) runSession(ctx context.Context, started *bool) error {
-	client, err := v.config.Client(viewConsumerOptions("tidemill-view-" + v.config.Name)...)
+	leaving, leave := log.Leaving()
+	client, err := v.config.Client(append(viewConsumerOptions("tidemill-view-"+v.config.Name), leaving)...)
+	defer func() { leave(client) }()
 	if err != nil {
 		return fmt.Errorf("connecting: %w: %w", ErrViewConfig, err)
 	}
-	defer client.Close()
 	topic, err := viewDescribe(ctx, client, v.config.Topic)
 	if err != nil {
 		return err

@@ -190,6 +190,7 @@ func (c Config) ClientOptions() ([]kgo.Opt, error) {
 		kgo.ConcurrentTransactionsBackoff(2 * time.Millisecond),
 		kgo.MetadataMinAge(100 * time.Millisecond), // how soon a moved leader or a new topic is noticed
 		kgo.MaxVersions(spoken()),
+		kgo.DisableClientMetrics(), // a client waits a second at its end to push them to brokers that are away
 	}
 	t, err := c.TLSConfig()
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemill/tidemill/internal/log"
 )
 
 // pollMost bounds the records of one poll, and so the size of one batch of the index.
@@ -204,7 +206,9 @@ func (k *Kafka) Open(start Positions) (Reader, error) {
 		}
 		offsets[partition.Topic][partition.Partition] = kgo.NewOffset().At(offset)
 	}
+	leaving, leave := log.Leaving()
 	opts := append(append([]kgo.Opt(nil), k.opts...),
+		leaving,
 		kgo.ConsumePartitions(offsets),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), // out of range is an error: the index has to know
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -215,15 +219,19 @@ func (k *Kafka) Open(start Positions) (Reader, error) {
 	)
 	client, err := kgo.NewClient(opts...)
 	if err != nil {
+		leave(nil)
 		return nil, err
 	}
-	return &kafkaReader{client: client}, nil
+	return &kafkaReader{client: client, leave: leave}, nil
 }
 
-type kafkaReader struct{ client *kgo.Client }
+type kafkaReader struct {
+	client *kgo.Client
+	leave  func(*kgo.Client)
+}
 
 // Close implements Reader.
-func (r *kafkaReader) Close() { r.client.Close() }
+func (r *kafkaReader) Close() { r.leave(r.client) }
 
 // Poll implements Reader. What the client retries by itself (a broker that is away) is no error here.
 func (r *kafkaReader) Poll(ctx context.Context, records []Record) ([]Record, error) {
