@@ -79,9 +79,11 @@ func TestCalculatorByKeyboard(t *testing.T) {
 	u.press(kb.Tab)
 	u.sees("the first stop is the way past the navigation", `document.activeElement?.matches(".skip")`)
 	u.press(kb.Enter)
+	u.sees("past the navigation", `document.activeElement?.matches("main")`)
 	u.tabTo("form input")
 	u.press("20" + kb.Enter)
 	u.shows(".result", "20.0")
+	u.pastNavigation()
 	u.tabTo(".change input")
 	u.press("0.5" + kb.Enter) // the first button is what the enter key presses
 	u.shows(".result", "20.5")

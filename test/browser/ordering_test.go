@@ -88,6 +88,7 @@ func TestOrderingByKeyboard(t *testing.T) {
 	u.tabTo(".door input")
 	u.press("keys" + kb.Enter)
 	u.shows("[data-connection]", "Live")
+	u.pastNavigation()
 	u.tabTo(".place input")
 	u.press("Tea" + kb.Tab + "4.99" + kb.Enter)
 	u.has("CHEAP", 1)

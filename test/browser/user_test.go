@@ -207,6 +207,21 @@ func (u *user) tabTo(selector string) {
 	u.t.Fatalf("the tab key does not lead to %s", selector)
 }
 
+// pastNavigation takes the way past the navigation, by keyboard. What the page shows stays what it was.
+func (u *user) pastNavigation() {
+	u.t.Helper()
+	before := u.hash()
+	if before == "" {
+		u.t.Fatal("the address names nothing that could be lost")
+	}
+	u.sees("the way past the navigation has the focus", `(document.querySelector(".skip").focus(), document.activeElement?.matches(".skip"))`)
+	u.press(kb.Enter)
+	u.sees("the focus is past the navigation", `document.activeElement?.matches("main")`)
+	if after := u.hash(); after != before {
+		u.t.Errorf("the address ends with %q, and ended with %q before", after, before)
+	}
+}
+
 // dark turns the dark colours on.
 func (u *user) dark() {
 	u.t.Helper()

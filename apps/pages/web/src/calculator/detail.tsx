@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Commands, Sent } from "../kit/commands";
-import { delay, pause, Unreachable } from "../kit/http";
+import { delay, forbids, pause, signedIn, Unreachable } from "../kit/http";
 import { numberText } from "../kit/json";
 import { stream } from "../kit/stream";
 import { Field, twice, type Health } from "../kit/ui";
@@ -37,6 +37,7 @@ export function Detail(props: { id: string; commands: Commands; latest: Sent | n
             setMissing(!there);
           }
         },
+        forbidden: (reason) => props.onHealth({ state: "lost", detail: `The value is shown once you have signed in as somebody who may see it (${reason}).` }),
         ended: () => setMissing(true),
         lost: (reason) => props.onHealth({ state: "lost", detail: `Not connected: ${reason}. Trying again by itself; what is shown may be old.` }),
       },
@@ -60,7 +61,12 @@ export function Detail(props: { id: string; commands: Commands; latest: Sent | n
           if (level || attempt > 20) return;
           await pause(25 * (attempt + 1), end.signal);
         } catch (failure) {
-          if (end.signal.aborted || failure instanceof Refused) return;
+          if (end.signal.aborted) return;
+          if (failure instanceof Refused) {
+            if (!forbids(failure.status)) return;
+            await signedIn(end.signal).catch(() => undefined);
+            continue;
+          }
           const again = failure instanceof Unreachable ? failure.retryAfter : 0;
           await pause(delay(attempt, again), end.signal).catch(() => undefined);
         }

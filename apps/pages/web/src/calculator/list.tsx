@@ -1,8 +1,8 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Sent } from "../kit/commands";
-import { delay, pause, Unreachable } from "../kit/http";
+import { delay, forbids, pause, signedIn, Unreachable } from "../kit/http";
 import { Field, short, type Health } from "../kit/ui";
-import { values, type Page, type Value } from "./api";
+import { Refused, values, type Page, type Value } from "./api";
 
 /** List shows all values in the order of their ids, page by page. */
 export function List(props: { current: string; latest: Sent | null; address: (id: string) => string; onHealth: (health: Health) => void }) {
@@ -22,6 +22,11 @@ export function List(props: { current: string; latest: Sent | null; address: (id
           return;
         } catch (failure) {
           if (end.signal.aborted) return;
+          if (failure instanceof Refused && forbids(failure.status)) {
+            props.onHealth({ state: "lost", detail: `The values are shown once you have signed in as somebody who may see them (${failure.message}).` });
+            await signedIn(end.signal).catch(() => undefined);
+            continue;
+          }
           if (!(failure instanceof Unreachable)) {
             setPage({ items: [], next: "" });
             return;

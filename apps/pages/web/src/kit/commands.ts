@@ -1,4 +1,4 @@
-import { call, delay, pause, reasonOf, Unreachable, type Answer } from "./http";
+import { call, delay, forbids, pause, reasonOf, Unreachable, type Answer } from "./http";
 import { NumberText, type Json } from "./json";
 import { Store } from "./store";
 
@@ -120,7 +120,7 @@ export class Commands {
           return this.change(sent, { state, aggregate: text(body["aggregate"]), reason: text(body["reason"]), events });
         }
         if (answer.status === 200 && state === "pending") attempt = 0;
-        else if (answer.status === 401 || answer.status === 403) sent = this.change(sent, { reason: explain(answer) });
+        else if (forbids(answer.status)) sent = this.change(sent, { reason: explain(answer) });
       } catch (failure) {
         sent = this.change(sent, { reason: `${message(failure)}; the command is in the log, its outcome will be told` });
       }

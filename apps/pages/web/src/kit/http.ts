@@ -1,5 +1,5 @@
 import { encode, parse, type Json } from "./json";
-import { Store } from "./store";
+import { Store, until } from "./store";
 
 /** Unreachable: no answer came, or one that says to come again. */
 export class Unreachable extends Error {
@@ -23,6 +23,8 @@ export interface Call {
   body?: Json;
   headers?: Record<string, string>;
   signal?: AbortSignal | undefined;
+  /** anyone may ask this: it is asked without the token, and its answer says nothing about who is signed in. */
+  anyone?: boolean;
   /** Bound of the whole exchange in milliseconds. */
   timeout?: number;
 }
@@ -36,6 +38,25 @@ bearer.follow(() => sessionStorage.setItem(tokenName, bearer.get()));
 /** refused holds why the server wants to know who asks, "" where it does not. */
 export const refused = new Store("");
 
+/** signIns counts how often somebody signed in on this page. */
+export const signIns = new Store(0);
+
+/** signIn sends a token with all requests from now on; who waits for one goes on. */
+export function signIn(token: string): void {
+  bearer.set(token);
+  refused.set("");
+  signIns.update((count) => count + 1);
+}
+
+/** signedIn resolves when somebody signs in the next time; it rejects when the signal ends it. */
+export function signedIn(signal: AbortSignal): Promise<void> {
+  const before = signIns.get();
+  return until(signIns, (count) => count !== before, signal);
+}
+
+/** forbids: the answer of such a status is another one for somebody else. */
+export const forbids = (status: number) => status === 401 || status === 403;
+
 export function authorization(): Record<string, string> {
   return bearer.get() ? { Authorization: `Bearer ${bearer.get()}` } : {};
 }
@@ -44,7 +65,7 @@ export function authorization(): Record<string, string> {
 export async function call(method: string, path: string, how: Call = {}): Promise<Answer> {
   const signals = [AbortSignal.timeout(how.timeout ?? 15_000)];
   if (how.signal) signals.push(how.signal);
-  const headers: Record<string, string> = { Accept: "application/json", ...authorization(), ...how.headers };
+  const headers: Record<string, string> = { Accept: "application/json", ...(how.anyone ? {} : authorization()), ...how.headers };
   const init: RequestInit = { method, headers, signal: either(signals), cache: "no-store" };
   if (how.body !== undefined) {
     headers["Content-Type"] = "application/json";
@@ -69,13 +90,13 @@ export async function call(method: string, path: string, how: Call = {}): Promis
   if ([502, 503, 504].includes(response.status)) {
     throw new Unreachable(reasonOf(answer), 1000 * Number(response.headers.get("Retry-After") ?? 0));
   }
-  note(answer);
+  if (!how.anyone) note(answer);
   return answer;
 }
 
-/** note remembers whether the server wants a token. */
+/** note remembers whether the server wants a token. It is told the answers to requests that need authorization alone. */
 export function note(answer: Answer): void {
-  if (answer.status === 401 || answer.status === 403) refused.set(reasonOf(answer));
+  if (forbids(answer.status)) refused.set(reasonOf(answer));
   else if (answer.status < 400) refused.set("");
 }
 

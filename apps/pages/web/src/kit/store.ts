@@ -26,6 +26,26 @@ export class Store<T> {
   }
 }
 
+/** until resolves once a store's value is such; it rejects when the signal ends it. */
+export function until<T>(store: Store<T>, such: (value: T) => boolean, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let leave = () => {};
+    const done = () => {
+      leave();
+      signal.removeEventListener("abort", read);
+    };
+    const read = () => {
+      if (signal.aborted) reject(signal.reason as Error);
+      else if (such(store.get())) resolve();
+      else return;
+      done();
+    };
+    leave = store.follow(read);
+    signal.addEventListener("abort", read);
+    read();
+  });
+}
+
 /** useStore returns a store's value and draws the component again when it changes. */
 export function useStore<T>(store: Store<T>): T {
   const [value, setValue] = useState(() => store.get());

@@ -1,4 +1,4 @@
-import { authorization, delay, either, note, pause, reasonOf } from "./http";
+import { authorization, delay, either, forbids, note, pause, reasonOf, refused, signedIn, signIns } from "./http";
 import { parse } from "./json";
 
 /** Event is one server-sent event. */
@@ -14,6 +14,8 @@ export interface Reader {
   opened?(resumed: boolean): void;
   /** lost: the connection is gone; another attempt follows by itself. */
   lost?(reason: string): void;
+  /** forbidden: the server wants to know who asks, or somebody else to ask; another attempt follows as soon as somebody signs in. */
+  forbidden?(reason: string): void;
   /** ended: the server will not serve this, and nothing is tried any more. */
   ended?(status: number, reason: string): void;
 }
@@ -23,12 +25,15 @@ const silence = 40_000;
 
 /**
  * stream reads server-sent events until the signal ends it. It connects again whenever the connection is lost, and goes on
- * after the last event. EventSource would do too, but it sends no Authorization header and hides why it failed.
+ * after the last event. After 401 and 403 it waits until somebody signs in, and whoever signs in while it is open is whom it
+ * is opened again for. EventSource would do too, but it sends no Authorization header and hides why it failed.
  */
 export async function stream(path: string, reader: Reader, signal: AbortSignal): Promise<void> {
   let last = "";
   for (let attempt = 0; !signal.aborted; attempt++) {
     const connection = new AbortController();
+    const asked = signIns.get();
+    const unfollow = signIns.follow(() => connection.abort());
     let atLeast = 0;
     try {
       const headers: Record<string, string> = { Accept: "text/event-stream", ...authorization() };
@@ -42,6 +47,14 @@ export async function stream(path: string, reader: Reader, signal: AbortSignal):
           reader.event({ type: "reset", data: "{}" });
           throw new Error(reason);
         }
+        if (forbids(response.status)) {
+          if (signIns.get() === asked) {
+            reader.forbidden?.(reason);
+            await signedIn(signal);
+          }
+          attempt = -1;
+          continue;
+        }
         if (response.status < 500 && response.status !== 429) {
           reader.ended?.(response.status, reason);
           return;
@@ -49,6 +62,7 @@ export async function stream(path: string, reader: Reader, signal: AbortSignal):
         atLeast = 1000 * Number(response.headers.get("Retry-After") ?? 0);
         throw new Error(reason);
       }
+      refused.set("");
       reader.opened?.(last !== "");
       attempt = 0;
       await read(response.body, connection, (type, data, id) => {
@@ -59,7 +73,13 @@ export async function stream(path: string, reader: Reader, signal: AbortSignal):
     } catch (failure) {
       connection.abort();
       if (signal.aborted) return;
+      if (signIns.get() !== asked) {
+        attempt = -1;
+        continue;
+      }
       reader.lost?.(failure instanceof Error && failure.name !== "TypeError" ? failure.message : "the server does not answer");
+    } finally {
+      unfollow();
     }
     try {
       await pause(delay(attempt, atLeast), signal);

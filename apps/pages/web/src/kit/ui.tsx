@@ -1,7 +1,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useState } from "preact/hooks";
 import type { Sent } from "./commands";
-import { bearer, call, refused } from "./http";
+import { call, refused, signIn } from "./http";
 import { members, text } from "./commands";
 import { Store, useStore } from "./store";
 
@@ -25,7 +25,16 @@ export function Page(props: { system: string; title: string; health?: Health; ch
   const message = useStore(spoken);
   return (
     <>
-      <a class="skip" href="#main">
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => {
+          event.preventDefault(); // what stands behind the # names what is shown
+          const main = document.getElementById("main");
+          main?.focus();
+          main?.scrollIntoView();
+        }}
+      >
         Skip to content
       </a>
       <header class="top">
@@ -73,7 +82,7 @@ interface System {
 
 /** systems asks where the others are; alone, a page has no navigation. */
 export async function systems(): Promise<System[]> {
-  const answer = await call("GET", "/systems.json");
+  const answer = await call("GET", "/systems.json", { anyone: true });
   const list = members(answer.body)["systems"];
   return Array.isArray(list) ? list.map((one) => ({ name: text(members(one)["name"]), url: text(members(one)["url"]) })) : [];
 }
@@ -114,8 +123,9 @@ function SignIn() {
       class="card sign-in"
       onSubmit={(event) => {
         event.preventDefault();
-        bearer.set(typed.trim());
-        location.reload();
+        setTyped("");
+        document.getElementById("main")?.focus(); // the form is about to go
+        signIn(typed.trim());
       }}
     >
       <h2>Who are you?</h2>

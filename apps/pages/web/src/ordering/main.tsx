@@ -127,7 +127,9 @@ function Shop(props: { customer: string }) {
 function healthOf(view: View, services: Services): Health {
   const away: string[] = [];
   if (services.command) away.push(`Orders cannot be placed or cancelled now (${services.command}); what you send is kept and tried again.`);
-  if (view.connection === "lost" || services.query) {
+  if (view.connection === "forbidden") away.push(`Orders are shown once you have signed in as somebody who may see them (${view.problem}).`);
+  else if (view.connection === "ended") away.push(`Orders cannot be shown (${view.problem}).`);
+  else if (view.connection === "lost" || services.query) {
     away.push(`Orders cannot be shown now (${services.query || view.problem}); what you see may be old. Trying again by itself.`);
   }
   if (away.length > 0) return { state: "lost", detail: away.join(" ") };

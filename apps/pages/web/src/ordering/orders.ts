@@ -18,7 +18,8 @@ export interface View {
   known: boolean;
   thresholds: Thresholds;
   buckets: Bucket[];
-  connection: "connecting" | "live" | "lost";
+  /** forbidden: nothing comes until somebody signs in. ended: nothing comes any more. */
+  connection: "connecting" | "live" | "lost" | "forbidden" | "ended";
   /** problem tells why nothing comes, "" where something does. */
   problem: string;
 }
@@ -57,7 +58,8 @@ export class Orders {
       {
         event: (event) => this.take(event),
         lost: (reason) => this.set({ connection: "lost", problem: reason }),
-        ended: (_, reason) => this.set({ connection: "lost", problem: reason }),
+        forbidden: (reason) => this.set({ connection: "forbidden", problem: reason }),
+        ended: (_, reason) => this.set({ connection: "ended", problem: reason }),
       },
       this.end.signal,
     );

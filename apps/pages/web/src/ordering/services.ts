@@ -20,7 +20,7 @@ export function useServices(): Services {
       while (!end.signal.aborted) {
         if (!document.hidden) {
           try {
-            const body = members((await call("GET", "/services.json", { signal: end.signal, timeout: 5000 })).body);
+            const body = members((await call("GET", "/services.json", { anyone: true, signal: end.signal, timeout: 5000 })).body);
             setServices({ command: text(body["command"]), query: text(body["query"]) });
           } catch {
             // The stream of changes says that the server is away.
