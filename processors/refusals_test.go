@@ -243,7 +243,8 @@ func TestRefusesTopicsAsTheyAre(t *testing.T) {
 		t.Run("changelog's partitions", func(t *testing.T) {
 			app, c := b.Name(t), config(t, b)
 			b.CreateTopic(t, app+"-accounts-changelog", 1, map[string]string{"cleanup.policy": "compact"})
-			refuses(t, app, c, kafka.ErrPartitionMismatch, app+"-accounts-changelog has 1 partitions, 4 are wanted")
+			refuses(t, app, c, kafka.ErrPartitionMismatch, app+"-accounts-changelog has 1 partitions, 4 are wanted",
+				"its source "+app+"-commands has", "tidemill reset "+app, "do not delete "+app+"-accounts-changelog")
 		})
 		t.Run("retention", func(t *testing.T) {
 			app, c := b.Name(t), config(t, b)

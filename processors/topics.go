@@ -173,7 +173,10 @@ func (p *Processor) internalTopics(ctx context.Context, admin *log.Admin, g *gra
 		for _, store := range sub.Stores {
 			if store.Changelog != "" {
 				errs = append(errs, p.warnOfNewState(ctx, admin, sub, store))
-				create(changelogSpec(store, partitions[sub.Sources[0].Topic.Name]))
+				source := sub.Sources[0].Topic.Name
+				spec := changelogSpec(store, partitions[source])
+				spec.Source, spec.Application = source, g.Application
+				create(spec)
 			}
 		}
 	}

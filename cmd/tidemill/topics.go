@@ -155,6 +155,7 @@ func expectedTopics(t *topology.Topology) []log.TopicSpec {
 		for _, store := range sub.Stores {
 			if store.Changelog != "" {
 				add(store.Changelog, 0, map[string]string{"cleanup.policy": "compact"})
+				specs[len(specs)-1].Source, specs[len(specs)-1].Application = sub.Sources[0].Topic.Name, g.Application
 			}
 		}
 	}
@@ -165,8 +166,13 @@ func expectedTopics(t *topology.Topology) []log.TopicSpec {
 // checkTopics prints a line for each topic and returns everything that is wrong.
 func checkTopics(ctx context.Context, admin *log.Admin, t *topology.Topology, out io.Writer) error {
 	var errs []error
+	partitions := map[string]int32{} // of those that exist; sources come before changelogs
 	for _, spec := range expectedTopics(t) {
+		if spec.Source != "" {
+			spec.Partitions = partitions[spec.Source] // as at the start of a processor; any number where it is missing
+		}
 		topic, err := admin.CheckTopic(ctx, spec)
+		partitions[spec.Name] = topic.Partitions
 		if err != nil {
 			fmt.Fprintf(out, "wrong  %s\n", spec.Name)
 			if errors.Is(err, log.ErrTopicMissing) {

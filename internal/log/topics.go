@@ -27,6 +27,11 @@ type TopicSpec struct {
 	Replication int16
 	// Config holds the settings it must have, by Kafka's names.
 	Config map[string]string
+	// Source is, for a changelog, the topic that it must have as many partitions
+	// as: each partition of the one holds the state of that of the other.
+	Source string
+	// Application is, with Source, whose state that is.
+	Application string
 }
 
 // Topic is a topic as it is.
@@ -209,8 +214,7 @@ func (a *Admin) check(ctx context.Context, spec TopicSpec) (Topic, error) {
 	}
 	var wrong []error
 	if spec.Partitions > 0 && t.Partitions != spec.Partitions {
-		wrong = append(wrong, fmt.Errorf("%w: topic %s has %d partitions, %d are wanted: configure %d, or, where the topic's records may be lost, delete it with\n  kafka-topics.sh --bootstrap-server %s --delete --topic %s\nand start again (adding partitions would send keys to other partitions than before)",
-			ErrPartitionMismatch, t.Name, t.Partitions, spec.Partitions, t.Partitions, a.bootstrap(), t.Name))
+		wrong = append(wrong, a.partitionMismatch(t, spec))
 	}
 	var found, wanted []string
 	for _, k := range slices.Sorted(maps.Keys(spec.Config)) {
@@ -228,6 +232,17 @@ func (a *Admin) check(ctx context.Context, spec TopicSpec) (Topic, error) {
 			ErrTopicConfig, t.Name, strings.Join(found, ","), settings, a.bootstrap(), t.Name, settings))
 	}
 	return t, errors.Join(wrong...)
+}
+
+// partitionMismatch says what to do about another number of partitions. A changelog is never to be deleted for that: it is
+// the state of all that its group's offsets say has been processed.
+func (a *Admin) partitionMismatch(t Topic, spec TopicSpec) error {
+	if spec.Source != "" {
+		return fmt.Errorf("%w: topic %s has %d partitions, %d are wanted, as many as its source %s has: the number of partitions of %s has changed, and keys are on other partitions than their state; write to a new topic with %d partitions instead, or run 'tidemill reset %s', after which everything is processed again (do not delete %s alone: that loses the state)",
+			ErrPartitionMismatch, t.Name, t.Partitions, spec.Partitions, spec.Source, spec.Source, t.Partitions, spec.Application, t.Name)
+	}
+	return fmt.Errorf("%w: topic %s has %d partitions, %d are wanted: configure %d, or, where the topic's records may be lost, delete it with\n  kafka-topics.sh --bootstrap-server %s --delete --topic %s\nand start again (adding partitions would send keys to other partitions than before)",
+		ErrPartitionMismatch, t.Name, t.Partitions, spec.Partitions, t.Partitions, a.bootstrap(), t.Name)
 }
 
 // sameSetting compares lists without their order and numbers by value.
