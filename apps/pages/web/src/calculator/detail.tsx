@@ -37,6 +37,7 @@ export function Detail(props: { id: string; commands: Commands; latest: Sent | n
             setMissing(!there);
           }
         },
+        resting: () => props.onHealth({ state: "connecting", detail: "" }),
         forbidden: (reason) => props.onHealth({ state: "lost", detail: `The value is shown once you have signed in as somebody who may see it (${reason}).` }),
         ended: () => setMissing(true),
         lost: (reason) => props.onHealth({ state: "lost", detail: `Not connected: ${reason}. Trying again by itself; what is shown may be old.` }),

@@ -1,5 +1,6 @@
 import { call, delay, forbids, pause, reasonOf, Unreachable, type Answer } from "./http";
 import { NumberText, type Json } from "./json";
+import { untilHidden } from "./looking";
 import { Store } from "./store";
 
 /** State is how far a command has come. */
@@ -107,21 +108,24 @@ export class Commands {
     }
   }
 
-  /** outcome asks the subscriptions until they know. */
+  /** outcome asks the subscriptions until they know. In a hidden tab it does not wait for the answer, but asks again. */
   private async outcome(sent: Sent): Promise<Sent> {
     const path = `/commands/${encodeURIComponent(sent.id)}${sent.token ? `?token=${encodeURIComponent(sent.token)}` : ""}`;
     for (let attempt = 0; ; attempt++) {
+      const shown = untilHidden();
+      const hidden = shown.aborted;
       try {
-        const answer = await call("GET", path, { headers: { Prefer: "wait=10" } });
+        const answer = await call("GET", path, hidden ? {} : { headers: { Prefer: "wait=10" }, signal: shown });
         const body = members(answer.body);
         const state = text(body["status"]);
         if (state === "accepted" || state === "rejected" || state === "failed") {
           const events = Array.isArray(body["events"]) ? body["events"].map((event) => text(members(event)["id"])) : [];
           return this.change(sent, { state, aggregate: text(body["aggregate"]), reason: text(body["reason"]), events });
         }
-        if (answer.status === 200 && state === "pending") attempt = 0;
+        if (answer.status === 200 && state === "pending" && !hidden) attempt = 0;
         else if (forbids(answer.status)) sent = this.change(sent, { reason: explain(answer) });
       } catch (failure) {
+        if (!hidden && shown.aborted) continue;
         sent = this.change(sent, { reason: `${message(failure)}; the command is in the log, its outcome will be told` });
       }
       await pause(delay(attempt));

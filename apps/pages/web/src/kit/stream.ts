@@ -1,5 +1,7 @@
 import { authorization, delay, either, forbids, note, pause, reasonOf, refused, signedIn, signIns } from "./http";
 import { parse } from "./json";
+import { looking, untilHidden } from "./looking";
+import { until } from "./store";
 
 /** Event is one server-sent event. */
 export interface Event {
@@ -14,6 +16,8 @@ export interface Reader {
   opened?(resumed: boolean): void;
   /** lost: the connection is gone; another attempt follows by itself. */
   lost?(reason: string): void;
+  /** resting: the tab is hidden and holds no connection; it goes on when somebody looks at it. */
+  resting?(): void;
   /** forbidden: the server wants to know who asks, or somebody else to ask; another attempt follows as soon as somebody signs in. */
   forbidden?(reason: string): void;
   /** ended: the server will not serve this, and nothing is tried any more. */
@@ -25,20 +29,26 @@ const silence = 40_000;
 
 /**
  * stream reads server-sent events until the signal ends it. It connects again whenever the connection is lost, and goes on
- * after the last event. After 401 and 403 it waits until somebody signs in, and whoever signs in while it is open is whom it
+ * after the last event; while the tab is hidden it has none. After 401 and 403 it waits until somebody signs in, and whoever signs in while it is open is whom it
  * is opened again for. EventSource would do too, but it sends no Authorization header and hides why it failed.
  */
 export async function stream(path: string, reader: Reader, signal: AbortSignal): Promise<void> {
   let last = "";
   for (let attempt = 0; !signal.aborted; attempt++) {
+    try {
+      await until(looking, (is) => is, signal);
+    } catch {
+      return;
+    }
     const connection = new AbortController();
+    const shown = untilHidden();
     const asked = signIns.get();
     const unfollow = signIns.follow(() => connection.abort());
     let atLeast = 0;
     try {
       const headers: Record<string, string> = { Accept: "text/event-stream", ...authorization() };
       if (last) headers["Last-Event-ID"] = last;
-      const response = await fetch(path, { headers, signal: either([signal, connection.signal]), cache: "no-store" });
+      const response = await fetch(path, { headers, signal: either([signal, connection.signal, shown]), cache: "no-store" });
       if (response.status !== 200 || !response.body) {
         const reason = await explain(response);
         if (response.status === 400 && last) {
@@ -73,7 +83,8 @@ export async function stream(path: string, reader: Reader, signal: AbortSignal):
     } catch (failure) {
       connection.abort();
       if (signal.aborted) return;
-      if (signIns.get() !== asked) {
+      if (shown.aborted) reader.resting?.();
+      if (shown.aborted || signIns.get() !== asked) {
         attempt = -1;
         continue;
       }

@@ -58,6 +58,7 @@ export class Orders {
       {
         event: (event) => this.take(event),
         lost: (reason) => this.set({ connection: "lost", problem: reason }),
+        resting: () => this.set({ connection: "connecting" }),
         forbidden: (reason) => this.set({ connection: "forbidden", problem: reason }),
         ended: (_, reason) => this.set({ connection: "ended", problem: reason }),
       },
