@@ -53,3 +53,23 @@ func TestHiddenTab(t *testing.T) {
 	v.shows(".result", "3.0")
 	v.shows("[data-connection]", "Live")
 }
+
+// More tabs than a browser has connections to an origin: each is live when somebody looks at it.
+func TestManyTabs(t *testing.T) {
+	chromium.start(t)
+	s := shared(t)
+	first := newUser(t)
+	first.door(s.page, "tabs")
+	last := first
+	for range 7 {
+		last.look(false)
+		last = first.tab()
+		last.door(s.page, "tabs")
+	}
+	last.order("Tea", "1.00")
+	last.has("CHEAP", 1)
+	last.look(false)
+	first.look(true)
+	first.has("CHEAP", 1)
+	first.shows("[data-connection]", "Live")
+}

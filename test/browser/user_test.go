@@ -35,8 +35,19 @@ type user struct {
 // newUser opens a browser window of 1280 by 900 pixels.
 func newUser(t *testing.T) *user {
 	t.Helper()
+	return newWindow(t, chromium.start(t), chromedp.WithNewBrowserContext())
+}
+
+// tab opens another tab of the same browser: its connections are those of all tabs.
+func (u *user) tab() *user {
+	u.t.Helper()
+	return newWindow(u.t, u.ctx)
+}
+
+func newWindow(t *testing.T, parent context.Context, options ...chromedp.ContextOption) *user {
+	t.Helper()
 	u := &user{t: t}
-	ctx, cancel := chromedp.NewContext(chromium.start(t), chromedp.WithNewBrowserContext(), chromedp.WithListener(u.listen))
+	ctx, cancel := chromedp.NewContext(parent, append(options, chromedp.WithListener(u.listen))...)
 	u.ctx = ctx
 	t.Cleanup(func() {
 		u.checkComplaints()
