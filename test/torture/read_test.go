@@ -150,6 +150,24 @@ func short(at, ends map[int32]int64) bool {
 	return false
 }
 
+// endsWithin is how long a transaction may stay open once nothing is left to process: a session that has just ended, because
+// another instance took over, aborts its own when it begins anew, and the broker does after the time-out, which is the session's.
+const endsWithin = 20 * time.Second
+
+// stayOpen tells which transactions are open and not ended soon.
+func (r *reader) stayOpen(ctx context.Context) (found []string, err error) {
+	for deadline := time.Now().Add(endsWithin); ; {
+		if found, err = r.open(ctx); err != nil || len(found) == 0 || time.Now().After(deadline) {
+			return found, err
+		}
+		select {
+		case <-ctx.Done():
+			return found, nil
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 // open tells which transactions are open, and which partitions have records that nobody may read yet.
 func (r *reader) open(ctx context.Context) (found []string, err error) {
 	request := kmsg.NewPtrListTransactionsRequest()

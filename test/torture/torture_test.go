@@ -143,7 +143,7 @@ func examine(t *testing.T, w *world, c *clients, acknowledged map[history.Place]
 		w.problem("%v", err)
 		return
 	}
-	open, err := r.open(ctx)
+	open, err := r.stayOpen(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
