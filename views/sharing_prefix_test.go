@@ -12,11 +12,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/internal/kafkatest"
 	"github.com/tidemill/tidemill/internal/partition"
 	"github.com/tidemill/tidemill/views"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // rowInstance is an instance of a shared view of rows.
@@ -226,7 +227,7 @@ func TestSharingStreams(t *testing.T) {
 		for value := ""; value != "4"; {
 			e, err := stream.next()
 			if err != nil {
-				stream.close()
+				stream.Close()
 				eventually(t, "the stream can be opened again", func() bool {
 					stream, err = connect(ctx, other.url+"/orders?prefix=alice", last)
 					return err == nil
@@ -243,7 +244,7 @@ func TestSharingStreams(t *testing.T) {
 				_, value, _ = strings.Cut(strings.TrimSuffix(e.data, "}"), `"value":`)
 			}
 		}
-		stream.close()
+		stream.Close()
 	})
 }
 
@@ -325,7 +326,7 @@ func (f *rowFixture) partitionStreams(ctx context.Context, t testing.TB, i *rowI
 			t.Fatal(err)
 		}
 		some, _ := f.untilReady(t, stream)
-		stream.close()
+		stream.Close()
 		rows += some
 	}
 	return rows

@@ -1,19 +1,17 @@
 package views_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync"
 	"testing"
 
+	"github.com/tidemill/tidemill/internal/webtest"
 	"github.com/tidemill/tidemill/views"
 )
 
@@ -21,63 +19,23 @@ import (
 type event struct{ name, data, id string }
 
 // connection reads a stream of events.
-type connection struct {
-	lines  *bufio.Reader
-	cancel context.CancelFunc
-	body   interface{ Close() error }
-}
+type connection struct{ *webtest.Events }
 
 // connect opens a stream. The context's end is the connection's.
 func connect(ctx context.Context, url, last string) (*connection, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	events, err := webtest.Follow(ctx, url, last)
 	if err != nil {
-		cancel()
 		return nil, err
 	}
-	request.Header.Set("Accept", "text/event-stream")
-	if last != "" {
-		request.Header.Set("Last-Event-ID", last)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" {
-		response.Body.Close()
-		cancel()
-		return nil, fmt.Errorf("the stream was answered %s", response.Status)
-	}
-	return &connection{lines: bufio.NewReader(response.Body), cancel: cancel, body: response.Body}, nil
-}
-
-func (c *connection) close() {
-	c.cancel()
-	c.body.Close()
+	return &connection{events}, nil
 }
 
 // next returns the next event, or an id that came with a heartbeat.
-func (c *connection) next() (e event, err error) {
+func (c *connection) next() (event, error) {
 	for {
-		line, err := c.lines.ReadString('\n')
-		if err != nil {
-			return e, err
-		}
-		line = strings.TrimSuffix(line, "\n")
-		name, value, _ := strings.Cut(line, ": ")
-		switch {
-		case line == "" && e != (event{}):
-			return e, nil
-		case line == "" || strings.HasPrefix(line, ":") || name == "retry":
-		case name == "id":
-			e.id = value
-		case name == "event":
-			e.name = value
-		case name == "data":
-			e.data += value
-		default:
-			return e, fmt.Errorf("an odd line: %q", line)
+		e, err := c.Next()
+		if err != nil || e.Name != "" || e.ID != "" {
+			return event{e.Name, e.Data, e.ID}, err
 		}
 	}
 }
@@ -105,7 +63,7 @@ func follow(t *testing.T, url, last string) *connection {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.close)
+	t.Cleanup(c.Close)
 	return c
 }
 

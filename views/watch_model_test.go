@@ -14,10 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/tidemill/tidemill/internal/kafkatest"
 	"github.com/tidemill/tidemill/internal/partition"
 	"github.com/tidemill/tidemill/views"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 const (
@@ -292,7 +293,7 @@ func (c *modelClient) visit(ctx context.Context) error {
 		}
 		return nil // the server is not there
 	}
-	defer connection.close()
+	defer connection.Close()
 	for !c.settled {
 		e, err := connection.next()
 		if err != nil {

@@ -226,7 +226,7 @@ func TestWatchRequests(t *testing.T) {
 	eventually(t, "the stream's place is free", func() bool {
 		again, err := connect(t.Context(), url+"/values", "")
 		if err == nil {
-			again.close()
+			again.Close()
 		}
 		return err == nil
 	})

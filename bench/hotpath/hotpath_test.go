@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidemill/tidemill/apps/calculator"
 	"github.com/tidemill/tidemill/codecs"
+	"github.com/tidemill/tidemill/internal/budgettest"
 	"github.com/tidemill/tidemill/internal/store"
 	"github.com/tidemill/tidemill/internal/task"
 )
@@ -17,53 +18,23 @@ const (
 	perCommit = 500
 )
 
-// budgets are the allocations that a record may cost, on average over a commit. A budget is lowered when what it bounds gets
-// better, and raised only with a reason in the commit.
-var budgets = []struct {
-	name string
-	most float64
-	one  func(testing.TB) func() // prepares; what it returns handles perCommit records
-}{
-	{"step a command, commit its layer", 20, stepAndCommit},
-	{"decode a command", 2, decodeCommand},
-	{"encode an event", 0, encodeEvent},
-	{"encode and decode a value", 0, value},
-	{"apply rows to LevelDB", 1, func(t testing.TB) func() { return apply(t, openLevelDB(t)) }},
+// budgets are the allocations that a record may cost: each round handles perCommit records.
+var budgets = []budgettest.Budget{
+	{Name: "step a command, commit its layer", Most: 20, Prepare: stepAndCommit},
+	{Name: "decode a command", Most: 2, Prepare: decodeCommand},
+	{Name: "encode an event", Most: 0, Prepare: encodeEvent},
+	{Name: "encode and decode a value", Most: 0, Prepare: value},
+	{Name: "apply rows to LevelDB", Most: 1, Prepare: func(t testing.TB) func() { return apply(t, openLevelDB(t)) }},
 }
 
 func TestBudgets(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	for _, budget := range budgets {
-		t.Run(budget.name, func(t *testing.T) {
-			run := budget.one(t)
-			for range 20 {
-				run() // buffers grow to their size
-			}
-			got := testing.AllocsPerRun(40, run) / perCommit
-			t.Logf("%.2f allocations a record, the budget is %g", got, budget.most)
-			if got > budget.most {
-				t.Errorf("%.2f allocations a record, the budget is %g", got, budget.most)
-			}
-		})
-	}
+	budgettest.Check(t, "record", perCommit, budgets)
 }
 
-// BenchmarkRecord has the budgets' work as benchmarks; a time is that of one record.
-func BenchmarkRecord(b *testing.B) {
-	for _, budget := range budgets {
-		b.Run(budget.name, func(b *testing.B) {
-			run := budget.one(b)
-			run()
-			b.ReportAllocs()
-			b.ResetTimer()
-			for n := 0; n < b.N; n += perCommit {
-				run()
-			}
-		})
-	}
-}
+func BenchmarkRecord(b *testing.B) { budgettest.Benchmark(b, perCommit, budgets) }
 
 // load returns commands from the i-th on.
 func load(i, n int) []task.Record {

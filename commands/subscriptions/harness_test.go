@@ -1,17 +1,14 @@
 package subscriptions
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +17,7 @@ import (
 	"github.com/tidemill/tidemill/commands/outcome"
 	"github.com/tidemill/tidemill/internal/meta"
 	"github.com/tidemill/tidemill/internal/store"
+	"github.com/tidemill/tidemill/internal/webtest"
 )
 
 const (
@@ -191,9 +189,8 @@ func (e event) outcome(t *testing.T) outcome.Outcome {
 
 // reader reads a stream.
 type reader struct {
-	lines  *bufio.Reader
+	*webtest.Events
 	cancel context.CancelFunc
-	body   io.Closer
 }
 
 func connect(t *testing.T, url, last string) *reader {
@@ -208,60 +205,23 @@ func connect(t *testing.T, url, last string) *reader {
 
 func tryConnect(url, last string) (*reader, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*deadline)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	events, err := webtest.Follow(ctx, url, last)
 	if err != nil {
 		cancel()
 		return nil, err
 	}
-	if last != "" {
-		request.Header.Set("Last-Event-ID", last)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" {
-		response.Body.Close()
-		cancel()
-		return nil, fmt.Errorf("the stream was answered %s", response.Status)
-	}
-	return &reader{lines: bufio.NewReader(response.Body), cancel: cancel, body: response.Body}, nil
+	return &reader{events, cancel}, nil
 }
 
 func (r *reader) close() {
 	r.cancel()
-	r.body.Close()
+	r.Close()
 }
 
 // next returns the next event or comment; the advice to retry is passed over.
 func (r *reader) next() (event, error) {
-	var e event
-	for {
-		line, err := r.lines.ReadString('\n')
-		if err != nil {
-			return e, err
-		}
-		line = strings.TrimSuffix(line, "\n")
-		name, value, _ := strings.Cut(line, ": ")
-		switch name {
-		case "":
-			if strings.HasPrefix(line, ":") {
-				e.comment = value
-			} else if e != (event{}) {
-				return e, nil
-			}
-		case "id":
-			e.id = value
-		case "event":
-			e.name = value
-		case "data":
-			e.data = value
-		case "retry":
-		default:
-			return e, errors.New("an odd line: " + line)
-		}
-	}
+	e, err := r.Next()
+	return event{e.ID, e.Name, e.Data, e.Comment}, err
 }
 
 // must returns the next event that is no comment.

@@ -11,57 +11,28 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/codecs"
+	"github.com/tidemill/tidemill/internal/budgettest"
 	"github.com/tidemill/tidemill/internal/store"
 )
 
 // viewPerFetch is how many rows a view applies at a time in its budgets' tests.
 const viewPerFetch = 500
 
-// viewBudgets are the allocations that applying a row to a view may cost, on average over a fetch. A budget is lowered when the
-// view gets better, and raised only with a reason in the commit. The race detector allocates: the file is not built with it.
-var viewBudgets = []struct {
-	name    string
-	most    float64
-	counts  []codecs.Prefixer
-	watched bool
-}{
-	{name: "rows", most: 0.2},
-	{name: "rows and their counts", most: 9, counts: []codecs.Prefixer{viewBudgetRows.Partition()}},
-	{name: "rows that are watched", most: 2.5, watched: true},
+// viewBudgets are the allocations that applying a row to a view may cost: each round is a fetch. The race detector allocates: the
+// file is not built with it.
+var viewBudgets = []budgettest.Budget{
+	{Name: "rows", Most: 0.2, Prepare: func(t testing.TB) func() { return applyToView(t, nil, false) }},
+	{Name: "rows and their counts", Most: 9, Prepare: func(t testing.TB) func() {
+		return applyToView(t, []codecs.Prefixer{viewBudgetRows.Partition()}, false)
+	}},
+	{Name: "rows that are watched", Most: 2.5, Prepare: func(t testing.TB) func() { return applyToView(t, nil, true) }},
 }
 
 var viewBudgetRows = codecs.Rows(codecs.OrderedString(), codecs.OrderedInt64())
 
-func TestViewApplyBudgets(t *testing.T) {
-	for _, budget := range viewBudgets {
-		t.Run(budget.name, func(t *testing.T) {
-			run := applyToView(t, budget.counts, budget.watched)
-			for range 20 {
-				run() // buffers grow to their size
-			}
-			got := testing.AllocsPerRun(40, run) / viewPerFetch
-			t.Logf("%.2f allocations a row, the budget is %g", got, budget.most)
-			if got > budget.most {
-				t.Errorf("%.2f allocations a row, the budget is %g", got, budget.most)
-			}
-		})
-	}
-}
+func TestViewApplyBudgets(t *testing.T) { budgettest.Check(t, "row", viewPerFetch, viewBudgets) }
 
-// BenchmarkViewApply has the budgets' work as benchmarks; a time is that of one row.
-func BenchmarkViewApply(b *testing.B) {
-	for _, budget := range viewBudgets {
-		b.Run(budget.name, func(b *testing.B) {
-			run := applyToView(b, budget.counts, budget.watched)
-			run()
-			b.ReportAllocs()
-			b.ResetTimer()
-			for n := 0; n < b.N; n += viewPerFetch {
-				run()
-			}
-		})
-	}
-}
+func BenchmarkViewApply(b *testing.B) { budgettest.Benchmark(b, viewPerFetch, viewBudgets) }
 
 // applyToView returns a function that applies the rows of one fetch to a view's partition that can be read, on LevelDB. Half of
 // the rows are there already.

@@ -21,7 +21,7 @@ func guarded(t *testing.T) (s *server, token func(scope string) string) {
 	}
 	s, dir := newServer(t)
 	t.Cleanup(func() { s.cleanUp(dir) })
-	s.args = append(s.args, "--auth-key-file", key)
+	s.process.Args = append(s.process.Args, "--auth-key-file", key)
 	s.start()
 	s.awaitReady()
 	return s, func(scope string) string {

@@ -102,7 +102,7 @@ func TestCalculatorSurvivesARestart(t *testing.T) {
 	u.create("1", "1.0")
 	u.steps(1)
 	u.serverGone(true)
-	s.kill()
+	s.process.Kill9()
 	u.shows("[data-connection]", "Not connected")
 	u.shows("[role=alert]", "Trying again by itself")
 	u.fill("Operand", "1")

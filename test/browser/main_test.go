@@ -5,22 +5,22 @@
 package browser
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/tidemill/tidemill/internal/tidemilltest"
 )
 
 // patience bounds every wait for something that must happen.
@@ -36,7 +36,8 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	chromium.stop()
 	if s := everybodys.started; s != nil {
-		if err := errors.Join(s.end(), s.remove(everybodys.dir)); err != nil {
+		s.process.Kill9()
+		if err := s.remove(everybodys.dir); err != nil {
 			fmt.Fprintln(os.Stderr, "ending the server of the tests:", err)
 			code = 1
 		}
@@ -100,19 +101,7 @@ func (b *browserProcess) stop() {
 }
 
 // binary builds the command once and returns its path.
-var binary = sync.OnceValues(func() (string, error) {
-	root, err := filepath.Abs(filepath.Join("..", ".."))
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(root, ".cache", "browser", "tidemill")
-	build := exec.Command("go", "build", "-o", path, "./cmd/tidemill")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the command: %w\n%s", err, out)
-	}
-	return path, nil
-})
+var binary = sync.OnceValues(func() (string, error) { return tidemilltest.Build("browser") })
 
 // server is a `tidemill up` of its own, which can be killed and started again.
 type server struct {
@@ -122,11 +111,8 @@ type server struct {
 	command    string // host:port of ordering's command service
 	query      string // host:port of ordering's query service
 	admin      string // URL
-	args       []string
-	logs       *os.File
-	processes  *sync.WaitGroup // that write to the log: the server's, and its broker's, which ends a little later
-	cmd        *exec.Cmd
-	done       chan struct{} // closed when cmd has ended
+	process    *tidemilltest.Process
+	writing    *sync.WaitGroup // to the log: the server, and its broker, which ends a little later
 }
 
 // everybodys is the server of the tests that leave it running; each has customers and values of its own there.
@@ -142,7 +128,7 @@ func shared(t *testing.T) *server {
 	everybodys.once.Do(func() {
 		s, dir := newServer(t)
 		defer func() {
-			if s.cmd == nil { // it could not be started: there is nothing to end
+			if !s.process.Running() { // it could not be started: there is nothing to end
 				_ = s.remove(dir)
 			}
 		}()
@@ -159,15 +145,9 @@ func shared(t *testing.T) *server {
 	return &s
 }
 
-// freeAddr returns a loopback address that was free a moment ago.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return tidemilltest.FreeAddr(t)
 }
 
 // up starts everything on addresses of its own, and ends it with the test.
@@ -187,16 +167,17 @@ func newServer(t *testing.T) (s *server, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = &server{t: t, processes: new(sync.WaitGroup)}
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = &server{t: t, writing: new(sync.WaitGroup), process: &tidemilltest.Process{Path: path, LogFile: filepath.Join(dir, "log")}}
 	calculator, page, command, query, admin := freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t), freeAddr(t)
 	s.calculator, s.page, s.admin = "http://"+calculator, "http://"+page, "http://"+admin
 	s.command, s.query = command, query
-	s.args = []string{
+	s.process.Args = []string{
 		"up", "--data", filepath.Join(dir, "data"), "--calculator-addr", calculator, "--admin-addr", admin, "--broker-addr", "127.0.0.1:0",
 		"--ordering-page-addr", page, "--ordering-command-addr", command, "--ordering-query-addr", query,
-	}
-	if s.logs, err = os.Create(filepath.Join(dir, "log")); err != nil {
-		t.Fatal(err)
 	}
 	return s, dir
 }
@@ -204,47 +185,23 @@ func newServer(t *testing.T) (s *server, dir string) {
 // start starts the process, which does not run.
 func (s *server) start() {
 	s.t.Helper()
-	path, err := binary()
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	lines, end, err := os.Pipe() // the broker has it too: its end is theirs
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	cmd := exec.Command(path, s.args...)
-	cmd.Stdout, cmd.Stderr = s.logs, end
-	err = errors.Join(cmd.Start(), end.Close())
-	s.processes.Go(func() {
-		_, _ = io.Copy(s.logs, lines) // the log is for people, and needed only if something else fails
-		_ = lines.Close()
+	logs, err := os.OpenFile(s.process.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.process.Stderr = end
+	err = errors.Join(s.process.Start(), end.Close())
+	s.writing.Go(func() {
+		_, _ = io.Copy(logs, lines) // the log is for people, and needed only if something else fails
+		_, _ = lines.Close(), logs.Close()
 	})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	done := make(chan struct{})
-	go func() {
-		_ = cmd.Wait() // how it ended is in cmd.ProcessState
-		close(done)
-	}()
-	s.cmd, s.done = cmd, done
-}
-
-// kill ends the process at once, as a power switch would.
-func (s *server) kill() {
-	s.t.Helper()
-	if err := s.end(); err != nil {
-		s.t.Fatalf("killing the server: %v", err)
-	}
-}
-
-func (s *server) end() error {
-	err := s.cmd.Process.Signal(syscall.SIGKILL)
-	if err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
-	<-s.done
-	return nil
 }
 
 func (s *server) awaitReady() {
@@ -267,16 +224,14 @@ func (s *server) awaitReady() {
 // tell shows the end of the server's log if the test failed.
 func (s *server) tell() {
 	if s.t.Failed() {
-		logs, _ := os.ReadFile(s.logs.Name())
-		s.t.Logf("the server's log ends with:\n%s", bytes.TrimSpace(logs[max(0, len(logs)-4000):]))
+		logs := s.process.Log()
+		s.t.Logf("the server's log ends with:\n%s", strings.TrimSpace(logs[max(0, len(logs)-4000):]))
 	}
 }
 
 // cleanUp ends the process and removes its data.
 func (s *server) cleanUp(dir string) {
-	if s.cmd != nil {
-		s.kill()
-	}
+	s.process.Kill9()
 	s.tell()
 	if err := s.remove(dir); err != nil {
 		s.t.Error(err)
@@ -288,7 +243,7 @@ func (s *server) cleanUp(dir string) {
 func (s *server) remove(dir string) error {
 	ended := make(chan struct{})
 	go func() {
-		s.processes.Wait()
+		s.writing.Wait()
 		close(ended)
 	}()
 	select {
@@ -296,7 +251,7 @@ func (s *server) remove(dir string) error {
 	case <-time.After(patience):
 		return fmt.Errorf("the broker of the server has not ended after %s; its data stay in %s", patience, dir)
 	}
-	return errors.Join(s.logs.Close(), os.RemoveAll(dir))
+	return os.RemoveAll(dir)
 }
 
 // eventually tries until there is no error.

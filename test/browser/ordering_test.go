@@ -3,9 +3,7 @@ package browser
 import (
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
-	"sync"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -114,7 +112,7 @@ func TestOrderingSurvivesARestart(t *testing.T) {
 	u.has("CHEAP", 1)
 	u.serverGone(true)
 	other.serverGone(true)
-	s.kill()
+	s.process.Kill9()
 	u.shows("[data-connection]", "Not connected")
 	u.shows("[role=alert]", "Trying again by itself")
 	u.order("Jam", "2.00")
@@ -177,16 +175,14 @@ func TestOrderingOneServiceAway(t *testing.T) {
 // pageServer starts the server of the pages alone, between two services, and returns its URL.
 func pageServer(t *testing.T, command, query string) string {
 	t.Helper()
-	dir, addr, admin := t.TempDir(), freeAddr(t), freeAddr(t)
-	logs, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
+	s, dir := newServer(t)
+	addr := strings.TrimPrefix(s.page, "http://")
+	s.process.Args = []string{
+		"ordering", "page", "--ordering-page-addr", addr, "--admin-addr", strings.TrimPrefix(s.admin, "http://"),
+		"--ordering-command-url", command, "--ordering-query-url", query,
 	}
-	s := &server{t: t, admin: "http://" + admin, logs: logs, processes: new(sync.WaitGroup), args: []string{
-		"ordering", "page", "--ordering-page-addr", addr, "--admin-addr", admin, "--ordering-command-url", command, "--ordering-query-url", query,
-	}}
 	t.Cleanup(func() { s.cleanUp(dir) })
 	s.start()
 	s.awaitReady()
-	return "http://" + addr
+	return s.page
 }

@@ -50,14 +50,14 @@ func leaveAway(t *testing.T, all ...*process) {
 	defer late.Stop()
 	for _, p := range all {
 		select {
-		case <-p.done:
+		case <-p.Done():
 		case <-late.C:
 			t.Fatalf("the %s does not stop", p.name)
 		}
 		if took := time.Since(began); took > awayLeave {
 			t.Errorf("the %s took %s to leave, want %s at most", p.name, took, awayLeave)
 		}
-		if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		if code := p.State().ExitCode(); code != 0 {
 			t.Errorf("the %s ended with exit code %d", p.name, code)
 		}
 	}

@@ -4,10 +4,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tidemill/tidemill/internal/tidemilltest"
 )
 
 // childOf returns the process id of the one child of a process.
@@ -23,26 +24,11 @@ func childOf(t *testing.T, p *process) int {
 // findChild is childOf for a process that may have none, which is 0.
 func findChild(t *testing.T, p *process) int {
 	t.Helper()
-	entries, err := os.ReadDir("/proc")
+	pid, err := tidemilltest.ChildOf(p.PID())
 	if err != nil {
 		t.Skip("there is no /proc to find the broker process in")
 	}
-	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
-		}
-		stat, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "stat"))
-		if err != nil {
-			continue
-		}
-		// pid (comm) state ppid …
-		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-		if len(fields) > 1 && fields[1] == strconv.Itoa(p.cmd.Process.Pid) {
-			return pid
-		}
-	}
-	return 0
+	return pid
 }
 
 // The commands that look at what happened.

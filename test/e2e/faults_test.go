@@ -104,7 +104,7 @@ func TestInstancePausedPastItsSession(t *testing.T) {
 			awaitShared(t, first, second)
 			t.Logf("back after %s", time.Since(began).Round(time.Millisecond))
 		})
-		if !first.running() || !second.running() {
+		if !first.Running() || !second.Running() {
 			t.Error("a processor has ended")
 		}
 	})
@@ -121,7 +121,7 @@ func TestOnlyInstancePausedPastItsSession(t *testing.T) {
 			time.Sleep(4500 * time.Millisecond)
 			only.signal(syscall.SIGCONT)
 		})
-		if !only.running() {
+		if !only.Running() {
 			t.Error("the processor has ended")
 		}
 	})
@@ -199,7 +199,7 @@ func TestBrokerAway(t *testing.T) {
 		}
 		check(t, brokers)
 		for _, p := range []*process{s.processor, s.commander, s.view, s.subscriptions} {
-			if !p.running() {
+			if !p.Running() {
 				t.Errorf("%s has ended", p.name)
 			}
 		}
@@ -249,8 +249,8 @@ func TestBrokerOfUpKilledWhileItStarts(t *testing.T) {
 		}
 	}
 	up.awaitReady()
-	if !strings.Contains(up.log(), "was killed while it started") {
-		t.Errorf("no kill has come before the broker was ready:\n%s", up.log())
+	if !strings.Contains(up.Log(), "was killed while it started") {
+		t.Errorf("no kill has come before the broker was ready:\n%s", up.Log())
 	}
 	session(t, up.url, up.url)
 }

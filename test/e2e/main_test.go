@@ -5,16 +5,14 @@ package e2e
 
 import (
 	"flag"
-	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/tidemill/tidemill/internal/kafkatest"
+	"github.com/tidemill/tidemill/internal/tidemilltest"
 )
 
 func TestMain(m *testing.M) { kafkatest.Main(m) }
@@ -51,21 +49,10 @@ func sizes() (commands, kills int) {
 
 // binary builds the command once and returns its path.
 var binary = sync.OnceValues(func() (string, error) {
-	root, err := filepath.Abs(filepath.Join("..", ".."))
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(root, ".cache", "e2e", "tidemill")
-	args := []string{"build", "-o", path}
 	if *raceFlag {
-		args = append(args, "-race")
+		return tidemilltest.Build("e2e", "-race")
 	}
-	build := exec.Command("go", append(args, "./cmd/tidemill")...)
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the command: %w\n%s", err, out)
-	}
-	return path, nil
+	return tidemilltest.Build("e2e")
 })
 
 // run runs the command to its end and returns what it wrote and its exit code.
@@ -77,7 +64,7 @@ func run(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	}
 	cmd := exec.CommandContext(t.Context(), path, args...)
 	cmd.Dir = t.TempDir()
-	cmd.Env = cleanEnvironment()
+	cmd.Env = tidemilltest.Environment()
 	var out, complaints syncBuffer
 	cmd.Stdout, cmd.Stderr = &out, &complaints
 	err = cmd.Run()
@@ -85,15 +72,4 @@ func run(t *testing.T, args ...string) (stdout, stderr string, code int) {
 		t.Fatalf("running tidemill %v: %v", args, err)
 	}
 	return out.String(), complaints.String(), cmd.ProcessState.ExitCode()
-}
-
-// cleanEnvironment is this process's without settings of tidemill.
-func cleanEnvironment() []string {
-	var kept []string
-	for _, variable := range os.Environ() {
-		if len(variable) < 9 || variable[:9] != "TIDEMILL_" {
-			kept = append(kept, variable)
-		}
-	}
-	return kept
 }

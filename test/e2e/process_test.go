@@ -2,17 +2,17 @@ package e2e
 
 import (
 	"bytes"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tidemill/tidemill/internal/tidemilltest"
 )
 
 // patience bounds every wait for something that must happen.
@@ -40,27 +40,17 @@ func (b *syncBuffer) String() string {
 
 // process is a tidemill process, which can be started again. Its methods are for one goroutine.
 type process struct {
-	t       *testing.T
-	name    string
-	args    []string
-	url     string // of its calculator address, if it serves one
-	admin   string
-	dir     string
-	logFile string
-	cmd     *exec.Cmd
-	done    chan struct{} // closed when cmd has ended
-	output  *syncBuffer
+	tidemilltest.Process
+	t      *testing.T
+	name   string
+	url    string // of its calculator address, if it serves one
+	admin  string
+	output *syncBuffer
 }
 
-// freeAddr returns a loopback address that was free a moment ago.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return tidemilltest.FreeAddr(t)
 }
 
 // dataDir returns a directory for data. Unlike t.TempDir it waits for the broker of a process that was killed, which
@@ -71,19 +61,19 @@ func dataDir(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-			err := os.RemoveAll(dir)
-			if err == nil {
-				return
-			}
-			if time.Now().After(deadline) {
-				t.Errorf("removing %s: %v", dir, err)
-				return
-			}
-		}
-	})
+	t.Cleanup(func() { tidemilltest.RemoveAll(t, dir) })
 	return dir
+}
+
+// newProcess prepares a process with a directory of its own.
+func newProcess(t *testing.T, name string, args ...string) *process {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	return &process{t: t, name: name, Process: tidemilltest.Process{Path: path, Dir: dir, Args: args, LogFile: filepath.Join(dir, "log")}}
 }
 
 // launch starts a tidemill process that serves, on addresses of its own, and ends it with the test. A part is a command's
@@ -98,10 +88,8 @@ func launch(t *testing.T, part, name string, flags ...string) *process {
 	if part == "up" {
 		args = append(args, "--ordering-command-addr", freeAddr(t), "--ordering-query-addr", freeAddr(t), "--ordering-page-addr", freeAddr(t))
 	}
-	p := &process{
-		t: t, name: name, args: append(args, flags...), url: "http://" + app, admin: "http://" + admin, dir: t.TempDir(),
-	}
-	p.logFile = filepath.Join(p.dir, "log")
+	p := newProcess(t, name, append(args, flags...)...)
+	p.url, p.admin = "http://"+app, "http://"+admin
 	p.start()
 	t.Cleanup(p.cleanUp)
 	return p
@@ -111,8 +99,7 @@ func launch(t *testing.T, part, name string, flags ...string) *process {
 func launchBroker(t *testing.T) (addr string, p *process) {
 	t.Helper()
 	addr = freeAddr(t)
-	p = &process{t: t, name: "broker", dir: t.TempDir(), args: []string{"broker", "--broker-addr", addr, "--data", dataDir(t)}}
-	p.logFile = filepath.Join(p.dir, "log")
+	p = newProcess(t, "broker", "broker", "--broker-addr", addr, "--data", dataDir(t))
 	p.start()
 	t.Cleanup(p.cleanUp)
 	p.awaitAddr(addr)
@@ -134,35 +121,17 @@ func (p *process) awaitAddr(addr string) {
 // start starts the process, which does not run.
 func (p *process) start() {
 	p.t.Helper()
-	path, err := binary()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	logs, err := os.OpenFile(p.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer logs.Close()
-	cmd := exec.Command(path, p.args...)
-	cmd.Dir, cmd.Env, cmd.SysProcAttr = p.dir, cleanEnvironment(), attributes()
 	p.output = &syncBuffer{}
-	cmd.Stdout, cmd.Stderr = p.output, logs
-	fmt.Fprintf(logs, "--- %s\n", strings.Join(p.args, " "))
-	if err := cmd.Start(); err != nil {
+	p.Stdout = p.output
+	if err := p.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	done := make(chan struct{})
-	go func() {
-		_ = cmd.Wait() // how it ended is in cmd.ProcessState
-		close(done)
-	}()
-	p.cmd, p.done = cmd, done
 }
 
 // kill9 kills the process at once and waits until it is gone.
 func (p *process) kill9() {
 	p.signal(syscall.SIGKILL)
-	<-p.done
+	<-p.Done()
 }
 
 // terminate asks the process to stop, waits, and returns how long that took. On a quiet machine it leaves within five
@@ -172,12 +141,12 @@ func (p *process) terminate() time.Duration {
 	began := time.Now()
 	p.signal(syscall.SIGTERM)
 	select {
-	case <-p.done:
+	case <-p.Done():
 	case <-time.After(patience):
 		p.t.Fatalf("%s does not stop", p.name)
 	}
 	took := time.Since(began)
-	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+	if code := p.State().ExitCode(); code != 0 {
 		p.t.Errorf("%s ended with exit code %d", p.name, code)
 	}
 	return took
@@ -185,43 +154,24 @@ func (p *process) terminate() time.Duration {
 
 func (p *process) signal(s syscall.Signal) {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
+	if err := p.Signal(s); err != nil {
 		p.t.Fatalf("sending %s to %s: %v", s, p.name, err)
-	}
-}
-
-// running reports whether the process runs.
-func (p *process) running() bool {
-	select {
-	case <-p.done:
-		return false
-	default:
-		return true
 	}
 }
 
 // cleanUp ends the process and shows the end of its log if the test failed.
 func (p *process) cleanUp() {
-	if p.running() {
+	if p.Running() {
 		p.signal(syscall.SIGCONT)
 		p.kill9()
 	}
-	logs, _ := os.ReadFile(p.logFile)
-	if bytes.Contains(logs, []byte("WARNING: DATA RACE")) {
+	logs := p.Log()
+	if strings.Contains(logs, "WARNING: DATA RACE") {
 		p.t.Errorf("%s has a data race", p.name)
 	}
 	if p.t.Failed() {
 		p.t.Logf("the log of %s ends with:\n%s", p.name, logs[max(0, len(logs)-6000):])
 	}
-}
-
-// log returns everything that the process has logged.
-func (p *process) log() string {
-	logs, err := os.ReadFile(p.logFile)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return string(logs)
 }
 
 // awaitReady waits until the process says that it is ready.
@@ -232,8 +182,8 @@ func (p *process) awaitReady() {
 	p.eventually(p.name+" is ready", func() bool {
 		response, err := client.Get(p.admin + "/readyz")
 		if err != nil {
-			if !p.running() {
-				p.t.Fatalf("%s has ended: %s", p.name, p.cmd.ProcessState)
+			if !p.Running() {
+				p.t.Fatalf("%s has ended: %s", p.name, p.State())
 			}
 			return false
 		}

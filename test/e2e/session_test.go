@@ -117,7 +117,7 @@ func TestLogsShowACommandsWay(t *testing.T) {
 	} {
 		for _, line := range lines {
 			eventually(t, fmt.Sprintf("the log has a line with %s and %s", line, id), func() bool {
-				for logged := range strings.Lines(up.log()) {
+				for logged := range strings.Lines(up.Log()) {
 					if strings.Contains(logged, line) && strings.Contains(logged, "command="+id) {
 						return true
 					}

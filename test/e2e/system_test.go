@@ -5,9 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 	"github.com/tidemill/tidemill/apps/calculator/calculatortest"
 	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/internal/kafkatest"
+	"github.com/tidemill/tidemill/internal/webtest"
 )
 
 var valueCodec = codecs.JSON[calculator.Value]()
@@ -68,21 +67,8 @@ var webClient = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transpo
 
 // ask sends a request; headers come as name and value in turn.
 func ask(ctx context.Context, method, url, body string, headers ...string) (answer, error) {
-	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
-	if err != nil {
-		return answer{}, err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	for i := 0; i < len(headers); i += 2 {
-		request.Header.Set(headers[i], headers[i+1])
-	}
-	response, err := webClient.Do(request)
-	if err != nil {
-		return answer{}, err
-	}
-	defer response.Body.Close()
-	data, err := io.ReadAll(response.Body)
-	return answer{response.StatusCode, response.Header, string(data)}, err
+	got, err := webtest.Ask(ctx, webClient, method, url, body, headers...)
+	return answer{got.Status, got.Header, got.Body}, err
 }
 
 // must is ask for requests that get an answer.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tidemill/tidemill/internal/token"
+	"github.com/tidemill/tidemill/internal/webtest"
 	"github.com/tidemill/tidemill/test/torture/history"
 )
 
@@ -161,21 +161,8 @@ type answer struct {
 }
 
 func (c *clients) ask(ctx context.Context, method, url, body string, headers ...string) (answer, error) {
-	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
-	if err != nil {
-		return answer{}, err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	for i := 0; i < len(headers); i += 2 {
-		request.Header.Set(headers[i], headers[i+1])
-	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return answer{}, err
-	}
-	defer response.Body.Close()
-	data, err := io.ReadAll(response.Body)
-	return answer{response.StatusCode, response.Header, string(data)}, err
+	got, err := webtest.Ask(ctx, c.http, method, url, body, headers...)
+	return answer{got.Status, got.Header, got.Body}, err
 }
 
 // read asks a view for a key, with the token of the last answered write.

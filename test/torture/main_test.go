@@ -10,13 +10,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/tidemill/tidemill/internal/kafkatest"
+	"github.com/tidemill/tidemill/internal/tidemilltest"
 )
 
 func TestMain(m *testing.M) { kafkatest.Main(m) }
@@ -33,19 +32,7 @@ var (
 )
 
 // binary builds the command once and returns its path.
-var binary = sync.OnceValues(func() (string, error) {
-	root, err := filepath.Abs(filepath.Join("..", ".."))
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(root, ".cache", "torture", "tidemill")
-	build := exec.Command("go", "build", "-o", path, "./cmd/tidemill")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the command: %w\n%s", err, out)
-	}
-	return path, nil
-})
+var binary = sync.OnceValues(func() (string, error) { return tidemilltest.Build("torture") })
 
 // say shows progress, which go test would hold back until the end.
 func say(format string, args ...any) {

@@ -3,11 +3,10 @@ package torture
 import (
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
+	"github.com/tidemill/tidemill/internal/tidemilltest"
 	"github.com/tidemill/tidemill/test/torture/faulty"
 )
 
@@ -121,7 +120,7 @@ func (n *nemesis) kill(f fault, p *process) {
 func (n *nemesis) shoot(p *process) {
 	p.noteDeath()
 	p.resume()
-	if p.kill9() {
+	if p.Kill9() {
 		n.w.kills[p.name]++
 	}
 }
@@ -177,29 +176,11 @@ func (n *nemesis) stopBroker(f fault) {
 
 // childOf returns the process id of a process's one child, 0 if there is none.
 func childOf(p *process) int {
-	if !p.running() {
+	if !p.Running() {
 		return 0
 	}
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return 0
-	}
-	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
-		}
-		stat, err := os.ReadFile("/proc/" + entry.Name() + "/stat")
-		if err != nil {
-			continue
-		}
-		// pid (comm) state ppid …
-		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-		if len(fields) > 1 && fields[1] == strconv.Itoa(p.cmd.Process.Pid) {
-			return pid
-		}
-	}
-	return 0
+	child, _ := tidemilltest.ChildOf(p.PID()) // without /proc there is none to be found
+	return child
 }
 
 // storm lets another processor come and go, asked and unasked, so that the group rebalances again and again.

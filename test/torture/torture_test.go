@@ -176,15 +176,12 @@ func examine(t *testing.T, w *world, c *clients, acknowledged map[history.Place]
 // keep saves the processes' logs.
 func (w *world) keep(t *testing.T, seed uint64) {
 	for _, p := range append(w.all(), w.extra) {
-		logs, err := os.ReadFile(p.logFile)
-		if err != nil {
-			continue
-		}
+		logs := p.Log()
 		if *keepFlag == "" {
 			t.Logf("the log of %s ends with:\n%s", p.name, logs[max(0, len(logs)-2000):])
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(*keepFlag, fmt.Sprintf("%s-%d-%s.log", w.kind, seed, p.name)), logs, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(*keepFlag, fmt.Sprintf("%s-%d-%s.log", w.kind, seed, p.name)), []byte(logs), 0o644); err != nil {
 			t.Error(err)
 		}
 	}

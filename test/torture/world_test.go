@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/internal/kafkatest"
+	"github.com/tidemill/tidemill/internal/tidemilltest"
 	"github.com/tidemill/tidemill/test/torture/faulty"
 )
 
@@ -57,7 +58,7 @@ func newWorld(t *testing.T, kind string) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, kind: kind, dir: dir, proxies: map[*process]*faulty.Proxy{}, kills: map[string]int{}, faults: map[string]int{}, skipped: map[string]int{}}
-	w.closing = append(w.closing, func() { removeAll(t, dir) })
+	w.closing = append(w.closing, func() { tidemilltest.RemoveAll(t, dir) })
 	t.Cleanup(w.close)
 	switch kind {
 	case kindKafka:
@@ -73,20 +74,6 @@ func newWorld(t *testing.T, kind string) *world {
 		w.prepareApart()
 	}
 	return w
-}
-
-// removeAll removes a directory that an embedded broker may be about to leave.
-func removeAll(t *testing.T, dir string) {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		err := os.RemoveAll(dir)
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Errorf("removing %s: %v", dir, err)
-			return
-		}
-	}
 }
 
 // prepareUp has everything in one process, and beside it a second processor and a second view in processes of their own.
@@ -236,7 +223,7 @@ func (w *world) problem(format string, args ...any) {
 func (w *world) close() {
 	for _, p := range append(w.all(), w.extra) {
 		p.resume()
-		p.kill9()
+		p.Kill9()
 	}
 	for _, end := range slices.Backward(w.closing) {
 		end()
