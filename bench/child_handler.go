@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/apps/calculator"
+	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/internal/log"
 	"github.com/tidemill/tidemill/kafka"
 )
@@ -69,11 +70,11 @@ func childHandler(ctx context.Context, spec childSpec) error {
 	return <-ended
 }
 
-func newComponent(spec childSpec) (calculator.Component, error) {
-	config := calculator.Config{
+func newComponent(spec childSpec) (service.Component, error) {
+	config := calculator.Config{Config: service.Config{
 		Kafka: kafka.Config{Brokers: []string{spec.Broker}}, Dir: spec.Dir,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	}
+	}}
 	if spec.Mode == "view" {
 		return calculator.View(config)
 	}

@@ -2,18 +2,15 @@ package calculator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 
+	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/commands/auth"
-	"github.com/tidemill/tidemill/processors"
 	"github.com/tidemill/tidemill/topology"
 	"github.com/tidemill/tidemill/views"
 )
@@ -46,37 +43,32 @@ func stepPrefix(id string) string { return url.PathEscape(id) + "/" }
 
 // history is the component that tells how values came to be.
 type history struct {
-	config    Config
-	processor *processors.Processor
-	view      *views.View[string, Event]
+	*service.Views
+	config    service.Config
+	processor *service.Processor
 	handler   http.Handler
 }
 
 // History returns the component that answers GET /values/{id}/history: the value's events, in the order of the log. It has a
 // processor and a view of its own, and state of its own.
-func History(config Config) (Component, error) {
-	config, err := config.withDefaults()
-	if err != nil {
-		return nil, err
-	}
+func History(config Config) (service.Component, error) {
 	built, steps, err := HistoryTopology()
 	if err != nil {
 		return nil, err
 	}
-	config.Processor.Logger = config.named("history")
-	h := &history{config: config}
-	if h.processor, err = processors.New(built, config.Processor); err != nil {
+	h := &history{config: config.Named("history")}
+	h.config.URL = "" // every instance has a full copy
+	if h.processor, err = service.NewProcessor(h.config, "history", built); err != nil {
 		return nil, err
 	}
-	table, _ := steps.Describe()
-	h.view, err = views.New(views.Config[string, Event]{
-		Name: "calculator-history", Changelog: built.Application() + "-" + table.Store + "-changelog", KeyCodec: table.Key, ValueCodec: table.Value,
-		Dir: filepath.Join(config.Dir, "views", "calculator-history"), Log: config.Kafka, Logger: config.named("history"), Metrics: config.Metrics,
-	})
+	if h.Views, err = service.NewViews(h.config, "history", built, ""); err != nil {
+		return nil, err
+	}
+	view, err := h.Open("calculator-history", steps, views.Processor{})
 	if err != nil {
 		return nil, err
 	}
-	h.handler, err = h.view.Handler(views.HTTP[string, Event]{Path: "/history", Render: renderStep})
+	h.handler, err = view.Handler(views.HTTP[string, Event]{Path: "/history", Render: renderStep})
 	return h, err
 }
 
@@ -105,49 +97,20 @@ func renderStep(dst []byte, key string, e Event) ([]byte, error) {
 	return append(dst, '}'), nil
 }
 
-// Name implements Component.
-func (*history) Name() string { return "history" }
-
-// Run implements Component.
+// Run implements service.Component.
 func (h *history) Run(ctx context.Context) error {
-	built, _, err := HistoryTopology()
-	if err != nil {
-		return err
-	}
-	logger := h.config.named("history")
-	if err := h.config.prepare(ctx, logger); err != nil || ctx.Err() != nil {
-		return err
-	}
-	if err := h.config.ensure(ctx, built, logger); err != nil || ctx.Err() != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var wait sync.WaitGroup
-	var failed error // of the view; to be read once wait is over
-	wait.Go(func() {
-		defer cancel()
-		failed = h.view.Run(ctx)
-	})
-	err = h.processor.Run(ctx)
-	cancel()
-	wait.Wait()
-	return errors.Join(err, failed)
+	return service.Together(ctx, h.processor.Run, h.Views.Run)
 }
 
-// Ready implements Component.
+// Ready implements service.Component.
 func (h *history) Ready() error {
-	if err := h.processor.Status().NotReady(); err != nil {
+	if err := h.processor.Ready(); err != nil {
 		return err
 	}
-	if h.view.Recovered() {
-		return nil
-	}
-	restored, total := h.view.Progress()
-	return fmt.Errorf("restoring: %d of %d changelog offsets", restored, total)
+	return h.Views.Ready()
 }
 
-// Mount implements Component.
+// Mount implements service.Component.
 func (h *history) Mount(mux *http.ServeMux) {
 	mux.HandleFunc("GET /values/{id}/history", func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := auth.Check(w, r, h.config.Authorizer, ScopeRead); !ok {
@@ -168,9 +131,3 @@ func (h *history) Mount(mux *http.ServeMux) {
 		h.handler.ServeHTTP(w, inner)
 	})
 }
-
-// Stopping implements Component.
-func (*history) Stopping() {}
-
-// Close implements Component.
-func (*history) Close() error { return nil }

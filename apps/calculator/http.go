@@ -2,7 +2,6 @@ package calculator
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -63,8 +62,8 @@ func canonical(id string) (string, bool) {
 // present returns a value for an answer: from the view of this process, or of another.
 type present func(ctx context.Context, id string) (Value, error)
 
-// routes adds POST /values and PUT /values/{id} to a commander.
-func routes(commander *commands.Commander[string, Command], present present) error {
+// routes are POST /values and PUT /values/{id}.
+func routes(present present) []commands.Route[string, Command] {
 	create := commands.Route[string, Command]{
 		Method: http.MethodPost, Pattern: "/values", Schema: createSchema, Scopes: []string{ScopeWrite},
 		Build: buildCreate, Status: http.StatusCreated,
@@ -85,7 +84,7 @@ func routes(commander *commands.Commander[string, Command], present present) err
 			return render(nil, id, value)
 		}
 	}
-	return errors.Join(commander.Handle(create), commander.Handle(update))
+	return []commands.Route[string, Command]{create, update}
 }
 
 // The scopes that a principal needs where authorization is on.

@@ -7,7 +7,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/commands/outcome"
+	"github.com/tidemill/tidemill/kafka"
 )
 
 // What a trail shows: each command while they come singly, and only how many there were when they come in masses.
@@ -21,7 +23,7 @@ const (
 // trail logs the way of commands. The task itself is pure and logs nothing: what it did is read from the topics once it is
 // committed, so that every line is true and comes once, whatever was tried and aborted before.
 type trail struct {
-	config Config
+	kafka  kafka.Config
 	logger *slog.Logger
 	// command, event and rejection show one record each; nil ones are not shown. at is the place of the command.
 	command   func(at outcome.Position, c Command)
@@ -60,7 +62,7 @@ func (t *trail) run(ctx context.Context, ready <-chan struct{}) {
 
 // session shows records from now on until there are too many.
 func (t *trail) session(ctx context.Context) (shown int, err error) {
-	options, err := t.config.Kafka.ClientOptions()
+	options, err := t.kafka.ClientOptions()
 	if err != nil {
 		return 0, err
 	}
@@ -167,8 +169,9 @@ func (t *trail) outcome(ctx context.Context, record *kgo.Record, last bool) {
 }
 
 // processorTrail shows what the processor made of the commands of the partitions that are assigned to it.
-func processorTrail(config Config, logger *slog.Logger, assigned func(partition int32) bool) *trail {
-	t := &trail{config: config, logger: logger}
+func processorTrail(config service.Config, assigned func(partition int32) bool) *trail {
+	logger := config.Logger
+	t := &trail{kafka: config.Kafka, logger: logger}
 	t.command = func(at outcome.Position, c Command) {
 		if !assigned(at.Partition) {
 			return
@@ -191,8 +194,8 @@ func processorTrail(config Config, logger *slog.Logger, assigned func(partition 
 }
 
 // viewTrail shows the events whose effect the view has taken in.
-func viewTrail(config Config, logger *slog.Logger, await func(context.Context, outcome.Position) error) *trail {
-	return &trail{config: config, logger: logger, event: func(ctx context.Context, at outcome.Position, record *kgo.Record, e Event) {
+func viewTrail(config service.Config, await func(context.Context, outcome.Position) error) *trail {
+	return &trail{kafka: config.Kafka, logger: config.Logger, event: func(ctx context.Context, at outcome.Position, record *kgo.Record, e Event) {
 		if at.Offset >= 0 {
 			ctx, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
@@ -200,7 +203,7 @@ func viewTrail(config Config, logger *slog.Logger, await func(context.Context, o
 				return // the view is restoring, rebuilding or away; it says so itself
 			}
 		}
-		logger.Info("received event", append(describe(e), "partition", record.Partition, "offset", record.Offset)...)
+		config.Logger.Info("received event", append(describe(e), "partition", record.Partition, "offset", record.Offset)...)
 	}}
 }
 

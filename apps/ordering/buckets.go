@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/tidemill/tidemill/apps/service"
 )
 
 // Bucket is one of the three groups of orders by their price.
@@ -46,14 +48,14 @@ func ParseThresholds(from, to string) (Thresholds, error) {
 	t.From, err = ParsePrice(from)
 	t.To, err2 = ParsePrice(to)
 	if err = errors.Join(err, err2); err != nil {
-		return t, fmt.Errorf("%w: the thresholds of the buckets: %w", ErrConfig, err)
+		return t, fmt.Errorf("%w: the thresholds of the buckets: %w", service.ErrConfig, err)
 	}
 	return t, t.validate()
 }
 
 func (t Thresholds) validate() error {
 	if t.From <= 0 || t.To < t.From || t.To >= MaxPrice {
-		return fmt.Errorf("%w: the thresholds of the buckets are %s and %s; want 0 < first ≤ second < %s", ErrConfig, t.From, t.To, MaxPrice)
+		return fmt.Errorf("%w: the thresholds of the buckets are %s and %s; want 0 < first ≤ second < %s", service.ErrConfig, t.From, t.To, MaxPrice)
 	}
 	return nil
 }

@@ -138,7 +138,7 @@ func (s *changeStream) serve(ctx context.Context) {
 		_ = s.flush() // a farewell: whether it arrives changes nothing
 	}
 	if err != nil && ctx.Err() == nil {
-		s.q.config.named("view").Debug("a stream of changes has ended", "error", err)
+		s.q.config.Logger.Debug("a stream of changes has ended", "error", err)
 	}
 }
 

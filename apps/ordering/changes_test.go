@@ -1,7 +1,6 @@
 package ordering_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json/v2"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"github.com/tidemill/tidemill/apps/ordering"
 	"github.com/tidemill/tidemill/apps/ordering/orderingtest"
 	"github.com/tidemill/tidemill/internal/kafkatest"
+	"github.com/tidemill/tidemill/internal/webtest"
 )
 
 // The stream of one customer: totals, ready, what is placed and cancelled, and the way back after an event.
@@ -50,23 +50,23 @@ func TestChanges(t *testing.T) {
 			`order {"bucket":"AFFORDABLE","orderId":"a2","itemLabel":"Tea","itemPrice":50.00,"placedAt":N}`,
 			`totals {"bucket":"AFFORDABLE","count":1,"total":50.00}`, `totals {"bucket":"CHEAP","count":0,"total":0.00}`,
 			`totals {"bucket":"EXPENSIVE","count":0,"total":0.00}`)
-		if got := next(t, queries.stream("/customers/alice/changes")); got.name != "totals" {
+		if got := next(t, queries.stream("/customers/alice/changes")); got.Name != "totals" {
 			t.Errorf("without a snapshot the stream begins with %+v", got)
 		}
 		later := []string{
 			`order {"bucket":"AFFORDABLE","orderId":"a2","itemLabel":"Tea","itemPrice":50.00,"placedAt":N}`, `totals {"bucket":"AFFORDABLE","count":1,"total":50.00}`,
 			`removed {"bucket":"CHEAP","orderId":"a1"}`, `totals {"bucket":"CHEAP","count":0,"total":0.00}`, `ready {}`,
 		}
-		again := func(s *service) {
+		again := func(s *running) {
 			t.Helper()
-			tells(t, s.stream("/customers/alice/changes", "Last-Event-ID", first.id), later...)
-			tells(t, s.stream("/customers/alice/changes?last-event-id="+first.id), later...)
-			if got := next(t, s.stream("/customers/alice/changes", "Last-Event-ID", "0")); got.name != "reset" || got.data != "{}" {
+			tells(t, s.stream("/customers/alice/changes", "Last-Event-ID", first.ID), later...)
+			tells(t, s.stream("/customers/alice/changes?last-event-id="+first.ID), later...)
+			if got := next(t, s.stream("/customers/alice/changes", "Last-Event-ID", "0")); got.Name != "reset" || got.Data != "{}" {
 				t.Errorf("after an event before ready: %+v", got)
 			}
 		}
 		again(queries)
-		if got := queries.ask(http.MethodGet, "/customers/bob/changes", "", "Last-Event-ID", ready.id); got.status != http.StatusBadRequest {
+		if got := queries.ask(http.MethodGet, "/customers/bob/changes", "", "Last-Event-ID", ready.ID); got.status != http.StatusBadRequest {
 			t.Errorf("another customer's id: %d, %s", got.status, got.body)
 		}
 		// A stop ends the streams; the next process goes on after the same events.
@@ -83,13 +83,13 @@ func tells(t *testing.T, events <-chan event, want ...string) (last event) {
 	var texts []string
 	for range want {
 		last = next(t, events)
-		text := last.name + " " + last.data
+		text := last.Name + " " + last.Data
 		if before, _, found := strings.Cut(text, `"placedAt":`); found {
 			text = before + `"placedAt":N}`
 		}
 		texts = append(texts, text)
-		if !slices.Contains(want, text) || last.id == "" {
-			t.Fatalf("told %q with the id %q; want %q in any order", texts, last.id, want)
+		if !slices.Contains(want, text) || last.ID == "" {
+			t.Fatalf("told %q with the id %q; want %q in any order", texts, last.ID, want)
 		}
 	}
 	if slices.Sort(texts); !slices.Equal(texts, slices.Sorted(slices.Values(want))) {
@@ -133,47 +133,30 @@ func fold(t *testing.T, customer string, events int, bases ...string) *folded {
 func (f *folded) connect(ctx context.Context, base string, events int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/customers/"+f.customer+"/changes?snapshot=orders", nil)
-	if err != nil {
-		return err
-	}
 	f.mu.Lock()
-	if f.last != "" {
-		request.Header.Set("Last-Event-ID", f.last)
-	}
+	last := f.last
 	f.opened++
 	f.mu.Unlock()
-	response, err := http.DefaultClient.Do(request)
+	stream, err := webtest.Follow(ctx, base+"/customers/"+f.customer+"/changes?snapshot=orders", last)
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s", response.Status)
-	}
-	var at event
-	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-		name, value, _ := strings.Cut(lines.Text(), ": ")
-		switch {
-		case name == "id":
-			at.id = value
-		case name == "event":
-			at.name = value
-		case name == "data":
-			at.data = value
-		case lines.Text() == "":
-			if err := f.take(at); err != nil {
-				return err
-			}
-			if at.name != "" {
-				events--
-			}
-			if at = (event{}); events == 0 {
-				return nil
-			}
+	defer stream.Close()
+	for {
+		got, err := stream.Next()
+		if err == nil {
+			err = f.take(got)
+		}
+		if err != nil {
+			return err
+		}
+		if got.Name != "" {
+			events--
+		}
+		if events == 0 {
+			return nil
 		}
 	}
-	return fmt.Errorf("the stream has ended")
 }
 
 func (f *folded) take(e event) error {
@@ -185,12 +168,12 @@ func (f *folded) take(e event) error {
 		Count  int            `json:"count"`
 		Total  ordering.Money `json:"total"`
 	}
-	if e.data != "" {
-		if err := json.Unmarshal([]byte(e.data), &data); err != nil {
+	if e.Data != "" {
+		if err := json.Unmarshal([]byte(e.Data), &data); err != nil {
 			return err
 		}
 	}
-	switch e.name {
+	switch e.Name {
 	case "order":
 		f.orders[data.Bucket+" "+data.OrderID] = data.listing
 	case "removed":
@@ -203,8 +186,8 @@ func (f *folded) take(e event) error {
 		f.orders, f.totals, f.ready = map[string]listing{}, map[string]page{}, false
 		f.resets++
 	}
-	if e.id != "" {
-		f.last = e.id
+	if e.ID != "" {
+		f.last = e.ID
 	}
 	return nil
 }

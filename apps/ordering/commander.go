@@ -6,16 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"time"
 
+	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/commands"
 	"github.com/tidemill/tidemill/topology"
 )
-
-// produceTimeout bounds the wait for the log's acknowledgement. A client is better served by a 503 that it can act on
-// than by silence.
-const produceTimeout = 3 * time.Second
 
 // placeSchema is the body of POST /orders. What the texts and the price may be is the decider's to say, and asked of the
 // same function before the command is written.
@@ -39,25 +35,8 @@ type placeBody struct {
 	ItemPrice  PriceText `json:"itemPrice"`
 }
 
-// commander takes in commands.
-type commander struct {
-	config Config
-	built  *topology.Topology
-	inner  *commands.Commander[string, Command]
-}
-
 // newCommander returns a commander that asks the subscriptions beside it.
-func newCommander(config Config, built *topology.Topology, outcomes *subscribed) (*commander, error) {
-	inner, err := commands.New(commands.Config[string, Command]{
-		Application: "ordering",
-		Topic:       commands.Topic[string, Command]{Name: Commands.Name(), Key: Commands.Key(), Value: Commands.Value()},
-		Cluster:     config.Kafka, ProduceTimeout: produceTimeout, Wait: config.Wait, Authorizer: config.Authorizer,
-		Logger: config.named("commander"), LogCommands: config.LogCommands, Registerer: config.Metrics,
-		Outcomes: outcomes.inner,
-	})
-	if err != nil {
-		return nil, err
-	}
+func newCommander(config service.Config, built *topology.Topology, outcomes *service.Subscriptions) (service.Component, error) {
 	place := commands.Route[string, Command]{
 		Method: http.MethodPost, Pattern: "/orders", Schema: placeSchema, Scopes: []string{ScopeWrite},
 		Build: buildPlace, Allow: allow,
@@ -70,11 +49,7 @@ func newCommander(config Config, built *topology.Topology, outcomes *subscribed)
 	cancel := commands.Route[string, Command]{
 		Method: http.MethodDelete, Pattern: "/orders/{id}", Scopes: []string{ScopeWrite}, Build: buildCancel, Allow: allow,
 	}
-	if err := errors.Join(inner.Handle(place), inner.Handle(cancel)); err != nil {
-		inner.Close()
-		return nil, err
-	}
-	return &commander{config: config, built: built, inner: inner}, nil
+	return service.NewCommander(config, built, Commands, commands.Config[string, Command]{Outcomes: outcomes.Inner}, place, cancel)
 }
 
 func buildPlace(r *commands.Request) (string, Command, error) {
@@ -136,35 +111,4 @@ func renderOrder(_ context.Context, _ *commands.Request, _ string, c Command, _ 
 	}
 	body = append(append(body, `,"itemPrice":`...), c.Data.ItemPrice...)
 	return append(body, '}'), err
-}
-
-// Name implements Component.
-func (*commander) Name() string { return "commander" }
-
-// Run implements Component.
-func (c *commander) Run(ctx context.Context) error {
-	if err := c.config.prepare(ctx, c.built, c.config.named("commander")); err != nil || ctx.Err() != nil {
-		return err
-	}
-	return c.inner.Run(ctx)
-}
-
-// Ready implements Component.
-func (c *commander) Ready() error {
-	if c.inner.Ready() {
-		return nil
-	}
-	return errors.New("reading outcomes up to now")
-}
-
-// Mount implements Component.
-func (c *commander) Mount(mux *http.ServeMux) { c.inner.Mount(mux) }
-
-// Stopping implements Component.
-func (*commander) Stopping() {}
-
-// Close implements Component.
-func (c *commander) Close() error {
-	c.inner.Close()
-	return nil
 }

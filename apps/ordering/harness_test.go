@@ -1,13 +1,10 @@
 package ordering_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,9 +13,11 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/apps/ordering"
+	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/commands"
 	"github.com/tidemill/tidemill/commands/auth"
 	"github.com/tidemill/tidemill/internal/kafkatest"
+	"github.com/tidemill/tidemill/internal/webtest"
 	"github.com/tidemill/tidemill/kafka"
 	"github.com/tidemill/tidemill/processors"
 )
@@ -32,8 +31,8 @@ func TestMain(m *testing.M) {
 
 const patience = 45 * time.Second
 
-// service is a running service with its HTTP server.
-type service struct {
+// running is a service with its HTTP server.
+type running struct {
 	t    *testing.T
 	url  string
 	stop func()
@@ -41,14 +40,14 @@ type service struct {
 
 // config returns what services of a test are made from: a directory of their own on a broker.
 func config(t *testing.T, broker kafkatest.Broker) ordering.Config {
-	return ordering.Config{
-		Kafka: kafka.Config{Brokers: broker.Brokers()}, Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler),
+	return ordering.Config{Config: service.Config{
+		Kafka: kafka.Config{Brokers: broker.Brokers()}, Dir: t.TempDir(),
 		Processor: processors.Config{CreateTopics: true, Partitions: 3, Replication: 1},
-	}
+	}}
 }
 
 // startService runs components and waits until all are ready. It is stopped with the test, or before.
-func startService(t *testing.T, make func(ordering.Config) ([]ordering.Component, error), config ordering.Config) *service {
+func startService(t *testing.T, make func(ordering.Config) ([]service.Component, error), config ordering.Config) *running {
 	t.Helper()
 	components, err := make(config)
 	if err != nil {
@@ -67,7 +66,7 @@ func startService(t *testing.T, make func(ordering.Config) ([]ordering.Component
 		go func() { done <- component.Run(ctx) }()
 	}
 	server := httptest.NewServer(commands.Problems(mux))
-	s := &service{t: t, url: server.URL}
+	s := &running{t: t, url: server.URL}
 	stopped := false
 	s.stop = func() {
 		if stopped {
@@ -138,7 +137,7 @@ type answer struct {
 }
 
 // ask sends a request; headers come as name and value in turn.
-func (s *service) ask(method, path, body string, headers ...string) answer {
+func (s *running) ask(method, path, body string, headers ...string) answer {
 	s.t.Helper()
 	got, err := s.send(method, path, body, headers...)
 	if err != nil {
@@ -148,24 +147,9 @@ func (s *service) ask(method, path, body string, headers ...string) answer {
 }
 
 // send is ask for any goroutine.
-func (s *service) send(method, path, body string, headers ...string) (got answer, err error) {
-	request, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(body))
-	if err != nil {
-		return got, err
-	}
-	if body != "" {
-		request.Header.Set("Content-Type", "application/json")
-	}
-	for i := 0; i < len(headers); i += 2 {
-		request.Header.Set(headers[i], headers[i+1])
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return got, err
-	}
-	defer response.Body.Close()
-	data, err := io.ReadAll(response.Body)
-	return answer{response.StatusCode, response.Header, string(data)}, err
+func (s *running) send(method, path, body string, headers ...string) (answer, error) {
+	read, err := webtest.Ask(s.t.Context(), http.DefaultClient, method, s.url+path, body, headers...)
+	return answer{read.Status, read.Header, read.Body}, err
 }
 
 // detail returns what a problem says.
@@ -180,54 +164,36 @@ func (a answer) detail(t *testing.T) string {
 	return problem.Detail
 }
 
-// event is one server-sent event.
-type event struct{ id, name, data string }
+type event = webtest.Event
 
 // stream opens a stream of server-sent events, which ends with the test.
-func (s *service) stream(path string, headers ...string) <-chan event {
+func (s *running) stream(path string, headers ...string) <-chan event {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+	stream, err := webtest.Follow(ctx, s.url+path, "", headers...)
 	if err != nil {
-		s.t.Fatal(err)
+		s.t.Fatalf("%s: %v", path, err)
 	}
-	request.Header.Set("Accept", "text/event-stream")
-	for i := 0; i < len(headers); i += 2 {
-		request.Header.Set(headers[i], headers[i+1])
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if response.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(response.Body)
-		s.t.Fatalf("%s: %s: %s", path, response.Status, body)
-	}
-	events := make(chan event)
-	done := newDone()
+	events, done := make(chan event), make(chan struct{})
 	go func() {
+		defer close(done)
 		defer close(events)
-		var at event
-		for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-			name, value, _ := strings.Cut(lines.Text(), ": ")
-			switch {
-			case name == "id":
-				at.id = value
-			case name == "event":
-				at.name = value
-			case name == "data":
-				at.data = value
-			case lines.Text() == "" && at.name != "":
-				select {
-				case events <- at:
-				case <-ctx.Done():
-				}
-				at = event{}
+		for {
+			got, err := stream.Named()
+			if err != nil {
+				return
+			}
+			select {
+			case events <- got:
+			case <-ctx.Done():
 			}
 		}
-		done <- response.Body.Close()
 	}()
-	s.t.Cleanup(func() { cancel(); <-done })
+	s.t.Cleanup(func() {
+		cancel()
+		<-done
+		stream.Close()
+	})
 	return events
 }
 

@@ -72,7 +72,7 @@ type asked struct {
 
 // authorized lets a principal ask about itself alone, has the instance answer that holds the customer's orders, and waits
 // there until the views that it reads show what the request's token says. customer says who is asked about.
-func (q *queried) authorized(serve func(http.ResponseWriter, *http.Request, asked), customer func(*http.Request) string, reads ...part) http.Handler {
+func (q *queried) authorized(serve func(http.ResponseWriter, *http.Request, asked), customer func(*http.Request) string, reads ...shown) http.Handler {
 	var held http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		waits := func(ctx context.Context, token views.Token) error { return await(ctx, token, reads) }
 		if views.AwaitToken(w, r, waits) {
@@ -81,8 +81,8 @@ func (q *queried) authorized(serve func(http.ResponseWriter, *http.Request, aske
 			serve(w, r, asked{customer: customer(r), query: query})
 		}
 	})
-	if q.sharing != nil {
-		held = q.sharing.Routed(func(r *http.Request) (int32, error) {
+	if q.Sharing != nil {
+		held = q.Sharing.Routed(func(r *http.Request) (int32, error) {
 			return q.totals.PartitionOf(bucketKey{Partition: customer(r)})
 		}, held)
 	}
@@ -196,7 +196,7 @@ func (q *queried) serveBuckets(w http.ResponseWriter, r *http.Request, a asked) 
 		return
 	}
 	all := customerBuckets{CustomerID: a.customer}
-	all.Thresholds.Affordable, all.Thresholds.Expensive = q.config.Thresholds.From, q.config.Thresholds.To
+	all.Thresholds.Affordable, all.Thresholds.Expensive = q.thresholds.From, q.thresholds.To
 	for _, bucket := range buckets {
 		one, err := q.page(r, a, bucket)
 		if err != nil {
@@ -255,7 +255,7 @@ func (q *queried) page(r *http.Request, a asked, bucket Bucket) (page, error) {
 // fail answers a query that went wrong.
 func (q *queried) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() == nil {
-		q.config.named("view").Debug("a query was not answered", "path", r.URL.Path, "error", err)
+		q.config.Logger.Debug("a query was not answered", "path", r.URL.Path, "error", err)
 	}
 	views.Refuse(w, r, err)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidemill/tidemill/apps/ordering"
 	"github.com/tidemill/tidemill/apps/ordering/orderingtest"
+	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/internal/kafkatest"
 )
 
@@ -53,7 +54,7 @@ func TestBoundariesToThePenny(t *testing.T) {
 		t.Errorf("the application is %s", got)
 	}
 	for _, wrong := range [][2]string{{"0", "50"}, {"5", "4.99"}, {"5", "1000000"}, {"x", "50"}, {"5", "50.001"}, {"-1", "5"}} {
-		if got, err := ordering.ParseThresholds(wrong[0], wrong[1]); !errors.Is(err, ordering.ErrConfig) {
+		if got, err := ordering.ParseThresholds(wrong[0], wrong[1]); !errors.Is(err, service.ErrConfig) {
 			t.Errorf("%v are taken as %v, %v", wrong, got, err)
 		}
 	}
@@ -77,7 +78,7 @@ type page struct {
 }
 
 // read returns what the service answers, or why it does not.
-func read[T any](s *service, path string) (value T, err error) {
+func read[T any](s *running, path string) (value T, err error) {
 	s.t.Helper()
 	got := s.ask(http.MethodGet, path, "")
 	if got.status != http.StatusOK {
@@ -90,7 +91,7 @@ func read[T any](s *service, path string) (value T, err error) {
 }
 
 // bucketPages reads all pages of a bucket and returns their orders.
-func bucketPages(s *service, customer, bucket, parameters string) (orders []listing, err error) {
+func bucketPages(s *running, customer, bucket, parameters string) (orders []listing, err error) {
 	s.t.Helper()
 	for cursor := ""; ; {
 		path := "/customers/" + customer + "/orders/" + bucket + "?" + parameters
@@ -109,7 +110,7 @@ func bucketPages(s *service, customer, bucket, parameters string) (orders []list
 }
 
 // compare returns what the service shows of a customer otherwise than the model has it.
-func compare(s *service, model *orderingtest.Model, customer string) error {
+func compare(s *running, model *orderingtest.Model, customer string) error {
 	s.t.Helper()
 	for _, bucket := range buckets {
 		want := model.Listed(customer, bucket, false)
@@ -136,7 +137,7 @@ func compare(s *service, model *orderingtest.Model, customer string) error {
 	return nil
 }
 
-func comparePages(s *service, customer, bucket, sort string, want []ordering.Details) error {
+func comparePages(s *running, customer, bucket, sort string, want []ordering.Details) error {
 	for _, order := range []string{"asc&limit=" + strconv.Itoa(max(7, len(want)/3)), "desc&limit=1000"} {
 		got, err := bucketPages(s, customer, bucket, "sort="+sort+"&order="+order)
 		if err != nil {
@@ -152,7 +153,7 @@ func comparePages(s *service, customer, bucket, sort string, want []ordering.Det
 	return nil
 }
 
-func compareItems(s *service, customer, bucket string, want []orderingtest.Item) error {
+func compareItems(s *running, customer, bucket string, want []orderingtest.Item) error {
 	path := "/orders?customerId=" + customer + "&price=" + bucket
 	if len(want) == 0 {
 		if got := s.ask(http.MethodGet, path, ""); got.status != http.StatusNotFound {
@@ -203,7 +204,7 @@ func TestQueryService(t *testing.T) {
 		var model orderingtest.Model
 		random := orderingtest.NewRandom(*seed, 5, start)
 		load(t, broker.Broker, &model, random, 1000)
-		agree := func(s *service) {
+		agree := func(s *running) {
 			t.Helper()
 			for customer := range 5 {
 				eventually(t, "the service agrees with the model (-seed "+strconv.FormatUint(*seed, 10)+")", func() error {
@@ -237,7 +238,7 @@ func TestOtherThresholds(t *testing.T) {
 			t.Fatalf("%s: %d, %s", text, got.status, got.body)
 		}
 	}
-	shows := func(s *service, want ...string) {
+	shows := func(s *running, want ...string) {
 		t.Helper()
 		for i, bucket := range buckets {
 			eventually(t, bucket, func() error {

@@ -32,7 +32,7 @@ func TestCommandService(t *testing.T) {
 		}
 		ofOrder, ofAlice := s.stream("/outcomes?aggregate="+order), s.stream("/outcomes?tag=alice")
 		for _, events := range []<-chan event{ofOrder, ofAlice} {
-			if got := next(t, events); got.name != "accepted" || !strings.Contains(got.data, command) {
+			if got := next(t, events); got.Name != "accepted" || !strings.Contains(got.Data, command) {
 				t.Errorf("the stream begins with %+v", got)
 			}
 		}
@@ -55,13 +55,13 @@ func TestCommandService(t *testing.T) {
 			}
 		}
 		for _, want := range []string{"rejected", "accepted", "rejected"} { // bob's, alice's and the last one's attempt
-			if got := next(t, ofOrder); got.name != want {
+			if got := next(t, ofOrder); got.Name != want {
 				t.Errorf("the order's stream goes on with %+v, want %s", got, want)
 			}
 		}
 		got := next(t, ofAlice)
 		var outcome struct{ Aggregate string }
-		if err := json.Unmarshal([]byte(got.data), &outcome); err != nil || got.name != "accepted" || outcome.Aggregate != order {
+		if err := json.Unmarshal([]byte(got.Data), &outcome); err != nil || got.Name != "accepted" || outcome.Aggregate != order {
 			t.Errorf("alice's stream goes on with %+v, %v", got, err)
 		}
 	})
@@ -212,7 +212,7 @@ func TestAuthorization(t *testing.T) {
 	// bob's streams of alice hold nothing: what comes first is his own.
 	spied := s.stream("/outcomes?tag=alice", bob...)
 	own := s.stream("/outcomes?tag=bob", bob...)
-	if got := next(t, own); got.name != "rejected" {
+	if got := next(t, own); got.Name != "rejected" {
 		t.Errorf("bob's own stream begins with %+v", got)
 	}
 	select {

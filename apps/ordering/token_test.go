@@ -53,8 +53,8 @@ func TestReadYourWrites(t *testing.T) {
 		last := token(http.MethodPost, "/orders", `{"customerId":"bob","itemLabel":"Tea","itemPrice":1}`)
 		stream := queries.stream("/customers/bob/changes", "Tidemill-Token", last, "Prefer", "wait=30")
 		for {
-			if got := next(t, stream); got.name == "totals" && strings.Contains(got.data, "CHEAP") {
-				if got.data != `{"bucket":"CHEAP","count":1,"total":1.00}` {
+			if got := next(t, stream); got.Name == "totals" && strings.Contains(got.Data, "CHEAP") {
+				if got.Data != `{"bucket":"CHEAP","count":1,"total":1.00}` {
 					t.Errorf("the stream begins before the token's command: %+v", got)
 				}
 				break

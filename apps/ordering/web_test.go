@@ -32,7 +32,7 @@ func newShopper(seed uint64, index int) *shopper {
 }
 
 // next sends the next request and returns what is wrong with the answer.
-func (c *shopper) next(s *service) error {
+func (c *shopper) next(s *running) error {
 	c.sent++
 	key := fmt.Sprintf("%s-%d", c.customer, c.sent)
 	var method, path, body, id string
@@ -88,7 +88,7 @@ func (t *jsonText) UnmarshalJSON(text []byte) error {
 }
 
 // shop has all shoppers send so many requests each, side by side.
-func shop(s *service, shoppers []*shopper, each int) error {
+func shop(s *running, shoppers []*shopper, each int) error {
 	var wait sync.WaitGroup
 	errs := make([]error, len(shoppers))
 	for i, c := range shoppers {

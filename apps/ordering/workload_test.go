@@ -21,6 +21,7 @@ import (
 
 	"github.com/tidemill/tidemill/apps/ordering"
 	"github.com/tidemill/tidemill/apps/ordering/orderingtest"
+	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/commands"
 	"github.com/tidemill/tidemill/internal/kafkatest"
 	"github.com/tidemill/tidemill/kafka"
@@ -57,11 +58,11 @@ func child(text string) int {
 }
 
 func runChild(c instanceConfig) error {
-	components, err := ordering.QueryService(ordering.Config{
+	components, err := ordering.QueryService(ordering.Config{Config: service.Config{
 		Kafka: kafka.Config{Brokers: c.Brokers}, Dir: c.Dir, URL: "http://" + c.Address, Standbys: 1,
 		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Processor: processors.Config{CreateTopics: true, Partitions: 3, Replication: 1},
-	})
+	}})
 	if err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func runChild(c instanceConfig) error {
 
 // instance is a query instance in a child process.
 type instance struct {
-	*service
+	*running
 	config instanceConfig
 	cmd    *exec.Cmd
 	input  io.Closer
@@ -125,7 +126,7 @@ func newInstance(t *testing.T, broker kafkatest.Broker) *instance {
 		t.Fatal(err)
 	}
 	i := &instance{
-		service: &service{t: t, url: "http://" + address},
+		running: &running{t: t, url: "http://" + address},
 		config:  instanceConfig{Brokers: broker.Brokers(), Address: address, Dir: filepath.Join(t.TempDir(), "data")},
 	}
 	i.start()
@@ -251,7 +252,7 @@ func TestRandomWorkload(t *testing.T) {
 			own := instances[i%len(instances)] // whoever holds the customer
 			// The first to be compared waits for all that is behind.
 			eventuallyIn(t, patience+time.Duration(*workload)*4*time.Millisecond, "instance "+strconv.Itoa(i%len(instances))+" agrees with the model (-seed "+strconv.FormatUint(*seed, 10)+")", func() error {
-				return compare(own.service, &model, name)
+				return compare(own.running, &model, name)
 			})
 			if i == 0 {
 				t.Logf("%d commands in %.1f s and shown %.1f s later: %.0f a second", *workload, written.Sub(began).Seconds(), time.Since(written).Seconds(), float64(*workload)/time.Since(began).Seconds())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidemill/tidemill/apps/calculator"
 	"github.com/tidemill/tidemill/apps/pages"
+	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/internal/settings"
 )
 
@@ -44,7 +45,7 @@ their URL (--calculator-url): then they share the partitions, and any of them an
 }
 
 // newComponent returns the command that runs one component. Each has ports of its own, so that all can run on one machine.
-func newComponent(name, short string, make func(calculator.Config) (calculator.Component, error), addr, admin string, groups []settings.Group) *cobra.Command {
+func newComponent(name, short string, make func(calculator.Config) (service.Component, error), addr, admin string, groups []settings.Group) *cobra.Command {
 	defaults := settings.Default()
 	defaults.Calculator.Addr, defaults.Admin.Addr = addr, admin
 	cmd := &cobra.Command{
@@ -62,6 +63,15 @@ func newComponent(name, short string, make func(calculator.Config) (calculator.C
 	return withFlags(cmd, defaults, groups...)
 }
 
+// calculatorConfig returns what the calculator's components are made from.
+func (p *process) calculatorConfig() (config calculator.Config, err error) {
+	c := p.settings.Calculator
+	config.ViewURL, config.SubscriptionsURL = c.ViewURL, c.SubscriptionsURL
+	config.Config, err = p.serviceConfig("calculator")
+	config.Wait, config.URL, config.Standbys = c.Wait, c.URL, int(c.Standbys)
+	return config, err
+}
+
 // calculatorSite adds the calculator's address.
 func (p *process) calculatorSite() *site {
 	return p.site("the calculator", p.settings.Calculator.Addr, "calculator-addr")
@@ -75,7 +85,7 @@ func calculatorPage(addr string, others ...pages.System) func(mux *http.ServeMux
 	}
 }
 
-func runComponent(ctx context.Context, s settings.Settings, make func(calculator.Config) (calculator.Component, error)) error {
+func runComponent(ctx context.Context, s settings.Settings, make func(calculator.Config) (service.Component, error)) error {
 	logger := s.Log.Logger()
 	ctx, cancel := signals(ctx, logger)
 	defer cancel()

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tidemill/tidemill/apps/ordering"
+	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/internal/broker"
 	"github.com/tidemill/tidemill/internal/settings"
 	"github.com/tidemill/tidemill/internal/store"
@@ -67,7 +67,7 @@ func exitCode(err error) int {
 		code      int
 		sentinels []error
 	}{
-		{exitUsage, []error{settings.ErrInvalid, processors.ErrConfig, ordering.ErrConfig}},
+		{exitUsage, []error{settings.ErrInvalid, processors.ErrConfig, service.ErrConfig}},
 		{exitRefused, []error{
 			errRefused, broker.ErrLocked, store.ErrLocked, processors.ErrStateInUse, processors.ErrInstanceInUse, processors.ErrTopicRecreated,
 			kafka.ErrPartitionMismatch, kafka.ErrTopicConfig,

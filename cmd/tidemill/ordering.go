@@ -2,14 +2,13 @@ package main
 
 import (
 	"errors"
-	"log/slog"
 	"net/http"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tidemill/tidemill/apps/calculator"
 	"github.com/tidemill/tidemill/apps/ordering"
 	"github.com/tidemill/tidemill/apps/pages"
+	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/internal/settings"
 )
 
@@ -75,7 +74,7 @@ func (p *process) orderingQuery() (*site, error) {
 	return p.orderingService("ordering's query service", p.settings.Ordering.QueryAddr, "ordering-query-addr", ordering.QueryService)
 }
 
-func (p *process) orderingService(name, addr, flag string, make func(ordering.Config) ([]ordering.Component, error)) (*site, error) {
+func (p *process) orderingService(name, addr, flag string, make func(ordering.Config) ([]service.Component, error)) (*site, error) {
 	config, err := p.orderingConfig()
 	if err != nil {
 		return nil, err
@@ -85,9 +84,7 @@ func (p *process) orderingService(name, addr, flag string, make func(ordering.Co
 		return nil, err
 	}
 	s := p.site(name, addr, flag)
-	for _, component := range components {
-		p.add(s, calculator.Component(component))
-	}
+	p.add(s, components...)
 	return s, nil
 }
 
@@ -131,22 +128,14 @@ func runService(cmd *cobra.Command, s settings.Settings, add func(p *process) (*
 }
 
 // orderingConfig returns what ordering's services are made from.
-func (p *process) orderingConfig() (ordering.Config, error) {
-	s := p.settings
-	s.Kafka.Logger = slog.New(quiet{p.logger.Handler()}).With("component", "kafka client")
-	authorizer, err := s.Auth.Authorizer()
-	if err != nil {
-		return ordering.Config{}, err
+func (p *process) orderingConfig() (config ordering.Config, err error) {
+	o := p.settings.Ordering
+	if config.Thresholds, err = ordering.ParseThresholds(o.AffordableFrom, o.AffordableTo); err != nil {
+		return config, err
 	}
-	thresholds, err := ordering.ParseThresholds(s.Ordering.AffordableFrom, s.Ordering.AffordableTo)
-	if err != nil {
-		return ordering.Config{}, err
-	}
-	return ordering.Config{
-		Thresholds: thresholds, Wait: s.Ordering.Wait, URL: s.Ordering.URL, Standbys: int(s.Ordering.Standbys),
-		Kafka: s.Kafka, Dir: s.Data, Processor: s.ProcessorConfig(), Authorizer: authorizer, LogCommands: s.Log.Commands, Logger: p.logger,
-		Metrics: p.metricsOf("ordering"),
-	}, nil
+	config.Config, err = p.serviceConfig("ordering")
+	config.Wait, config.URL, config.Standbys = o.Wait, o.URL, int(o.Standbys)
+	return config, err
 }
 
 // orderingPage adds the site of ordering's page and the start page. others are systems beside ordering.

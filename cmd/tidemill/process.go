@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/tidemill/tidemill/apps/calculator"
+	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/commands"
 	"github.com/tidemill/tidemill/internal/settings"
 )
@@ -45,7 +45,7 @@ type process struct {
 
 // running is a component and what ends it.
 type running struct {
-	calculator.Component
+	service.Component
 	cancel context.CancelFunc
 	done   chan struct{} // closed when Run has returned
 	err    error         // of Run; to be read once done is closed
@@ -58,20 +58,15 @@ func newProcess(s settings.Settings, logger *slog.Logger) *process {
 	return &process{settings: s, logger: logger, registry: registry, health: &health{}, taken: map[string]net.Listener{}}
 }
 
-// calculatorConfig returns what the calculator's components are made from.
-func (p *process) calculatorConfig() (calculator.Config, error) {
+// serviceConfig returns what all components of a system are made from.
+func (p *process) serviceConfig(system string) (service.Config, error) {
 	s := p.settings
 	s.Kafka.Logger = slog.New(quiet{p.logger.Handler()}).With("component", "kafka client")
 	authorizer, err := s.Auth.Authorizer()
-	if err != nil {
-		return calculator.Config{}, err
-	}
-	return calculator.Config{
-		Kafka: s.Kafka, Dir: s.Data, Processor: s.ProcessorConfig(), ViewURL: s.Calculator.ViewURL,
-		SubscriptionsURL: s.Calculator.SubscriptionsURL, Wait: s.Calculator.Wait, Authorizer: authorizer,
-		LogCommands: s.Log.Commands, Logger: p.logger, Metrics: p.metricsOf("calculator"),
-		URL: s.Calculator.URL, Standbys: int(s.Calculator.Standbys),
-	}, nil
+	return service.Config{
+		Kafka: s.Kafka, Dir: s.Data, Processor: s.ProcessorConfig(), Authorizer: authorizer,
+		LogCommands: s.Log.Commands, Logger: p.logger, Metrics: p.metricsOf(system),
+	}, err
 }
 
 // listen takes the addresses, before anything runs.

@@ -10,14 +10,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/tidemill/tidemill/apps/calculator"
+	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/commands"
 )
 
 // site is one address of a process, and what is served there.
 type site struct {
 	name, addr, flag string // what it is for, where it listens, and the flag that changes that
-	components       []calculator.Component
+	components       []service.Component
 	pages            func(mux *http.ServeMux) error // adds pages; nil for none
 	health           *health                        // of its components alone
 	server           *httpServer                    // nil before listen, and where nothing is served
@@ -60,7 +60,7 @@ func (p *process) site(name, addr, flag string) *site {
 }
 
 // add takes in components of a site. The components of a process are stopped in the order in which they came.
-func (p *process) add(s *site, components ...calculator.Component) {
+func (p *process) add(s *site, components ...service.Component) {
 	for _, component := range components {
 		p.components = append(p.components, running{Component: component, done: make(chan struct{})})
 		name := component.Name()
@@ -122,7 +122,7 @@ func (p *process) servers() []*httpServer {
 }
 
 // isProcessor reports whether a component serves nothing and is drained first.
-func isProcessor(component calculator.Component) bool {
+func isProcessor(component service.Component) bool {
 	return strings.HasSuffix(component.Name(), "processor")
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidemill/tidemill/apps/calculator"
 	"github.com/tidemill/tidemill/apps/ordering"
+	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/internal/kafkatest"
 	"github.com/tidemill/tidemill/kafka"
 	"github.com/tidemill/tidemill/processors"
@@ -21,11 +22,16 @@ func get(target, headers string) []byte {
 	return []byte("GET " + target + " HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n")
 }
 
+// config is what a system is made from, on a broker and in a directory of its own.
+func config(f *testing.F, b kafkatest.Broker) service.Config {
+	return service.Config{
+		Kafka: kafka.Config{Brokers: b.Brokers()}, Dir: f.TempDir(), Processor: processors.Config{CreateTopics: true},
+	}
+}
+
 func FuzzCalculator(f *testing.F) {
 	b := kafkatest.Embedded(f)
-	components, err := calculator.Everything(calculator.Config{
-		Kafka: kafka.Config{Brokers: b.Brokers()}, Dir: f.TempDir(), Processor: processors.Config{CreateTopics: true},
-	})
+	components, err := calculator.Everything(calculator.Config{Config: config(f, b)})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -53,9 +59,7 @@ func FuzzCalculator(f *testing.F) {
 
 func FuzzOrdering(f *testing.F) {
 	b := kafkatest.Embedded(f)
-	config := ordering.Config{
-		Kafka: kafka.Config{Brokers: b.Brokers()}, Dir: f.TempDir(), Processor: processors.Config{CreateTopics: true},
-	}
+	config := ordering.Config{Config: config(f, b)}
 	components, err := ordering.CommandService(config)
 	if err != nil {
 		f.Fatal(err)

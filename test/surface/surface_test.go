@@ -16,6 +16,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
+	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/commands"
 	"github.com/tidemill/tidemill/internal/kafkatest"
 )
@@ -28,15 +29,6 @@ const (
 	produceTime = 4 * time.Second        // for so long an unanswered command may still reach the log
 )
 
-// component is what is asked of the systems' components.
-type component interface {
-	Run(ctx context.Context) error
-	Ready() error
-	Mount(mux *http.ServeMux)
-	Stopping()
-	Close() error
-}
-
 // surface is a system that runs, with its handlers.
 type surface struct {
 	admin   *kadm.Client
@@ -47,7 +39,7 @@ type surface struct {
 }
 
 // start runs components until the test ends. Their commands go to a topic.
-func start[C component](f *testing.F, b kafkatest.Broker, topic string, components []C) *surface {
+func start(f *testing.F, b kafkatest.Broker, topic string, components []service.Component) *surface {
 	f.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

@@ -1,0 +1,126 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/tidemill/tidemill/topology"
+	"github.com/tidemill/tidemill/views"
+)
+
+// Views is a component of the views that answer from one application's tables. They run together, and where instances share
+// the partitions out, they all hold the same ones. What is mounted is the sharing; the application mounts what it answers.
+type Views struct {
+	base
+	// Sharing is nil where this instance has a full copy.
+	Sharing *views.Sharing
+
+	all []opened
+}
+
+// opened is what is asked of every view, whatever is in it.
+type opened interface {
+	Run(ctx context.Context) error
+	Recovered() bool
+	Progress() (restored, total int64)
+	EndWatches()
+}
+
+// NewViews returns a component without views. The instances find each other in a consumer group, where the configuration says
+// that they share the partitions out.
+func NewViews(config Config, name string, built *topology.Topology, group string) (*Views, error) {
+	base, err := newBase(config, name, built)
+	if err != nil {
+		return nil, err
+	}
+	v := &Views{base: base}
+	if config.URL == "" {
+		return v, nil
+	}
+	v.Sharing, err = views.NewSharing(views.SharingConfig{
+		Group: group, URL: config.URL, Instance: config.Processor.InstanceID, Standbys: config.Standbys,
+		Log: base.config.Kafka, Logger: base.config.Logger, Metrics: config.Metrics,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return v, nil
+}
+
+// Materialized is what has rows in a changelog: a topology.Table or a store's handle.
+type Materialized[K, V any] interface {
+	Describe() (topology.Description[K, V], bool)
+}
+
+// Open adds the view of a table, before Run. Its name is its directory's too; empty means <application>-<store>. written says
+// by whom the table is written, for read-your-writes tokens.
+func (v *Views) Open[K, V any](name string, from Materialized[K, V], written views.Processor) (*views.View[K, V], error) {
+	table, ok := from.Describe()
+	if !ok {
+		return nil, fmt.Errorf("%w: a table of %s without a store cannot be seen", ErrConfig, v.built.Application())
+	}
+	store := v.built.Application() + "-" + table.Store
+	name = cmp.Or(name, store)
+	view, err := views.New(views.Config[K, V]{
+		Name: name, Changelog: cmp.Or(table.Changelog, store+"-changelog"), KeyCodec: table.Key, ValueCodec: table.Value,
+		Dir: filepath.Join(v.config.Dir, "views", name), Log: v.config.Kafka, Processor: written, Sharing: v.Sharing,
+		Logger: v.config.Logger, Metrics: v.config.Metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	v.all = append(v.all, view)
+	return view, nil
+}
+
+// Run implements Component: all views, until one fails.
+func (v *Views) Run(ctx context.Context) error {
+	runs := make([]func(context.Context) error, len(v.all))
+	for i, view := range v.all {
+		runs[i] = view.Run
+	}
+	return v.run(ctx, func(ctx context.Context) error { return Together(ctx, runs...) })
+}
+
+// Ready implements Component.
+func (v *Views) Ready() error {
+	var restored, total int64
+	ready := true
+	for _, view := range v.all {
+		done, of := view.Progress()
+		restored, total, ready = restored+done, total+of, ready && view.Recovered()
+	}
+	if ready {
+		return nil
+	}
+	return fmt.Errorf("restoring: %d of %d changelog offsets", restored, total)
+}
+
+// Mount implements Component.
+func (v *Views) Mount(mux *http.ServeMux) {
+	if v.Sharing != nil {
+		mux.Handle(v.Sharing.Path(), v.Sharing)
+	}
+}
+
+// drainTimeout bounds how long a stop waits for others to take over what is shared out: they need no longer where they
+// have copies.
+const drainTimeout = time.Second
+
+// Stopping implements Component.
+func (v *Views) Stopping() {
+	if v.Sharing != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		if err := v.Sharing.Drain(ctx); err != nil {
+			v.config.Logger.Info("the partitions move once this instance has stopped", "error", err)
+		}
+	}
+	for _, view := range v.all {
+		view.EndWatches()
+	}
+}
