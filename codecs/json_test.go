@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/codecs/codectest"
+	"github.com/tidemill/tidemill/internal/budgettest"
 )
 
 // everything has a field of most kinds that JSON treats in its own way.
@@ -238,7 +239,7 @@ func TestAllocations(t *testing.T) {
 			if err := do(); err != nil {
 				t.Error(err)
 			}
-		}); got > limit && !raceEnabled {
+		}); got > limit && !budgettest.Races {
 			t.Errorf("%s allocates %v times, the budget is %v", what, got, limit)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tidemill/tidemill/commands/auth"
 	"github.com/tidemill/tidemill/commands/outcome"
 	"github.com/tidemill/tidemill/internal/problem"
 )
@@ -106,7 +107,7 @@ func (x *exchange[K, C]) body(render func(context.Context, *Request, K, C, Outco
 	if render == nil {
 		return encodeOutcome(found)
 	}
-	body, err := render(x.r.Context(), x.request, x.key, x.command, found)
+	body, err := render(auth.Forward(x.r), x.request, x.key, x.command, found)
 	if err != nil {
 		x.c.config.Logger.Warn("the answer to a command could not be rendered", "command", found.ID, "status", found.Status, "error", err)
 		return encodeOutcome(found)

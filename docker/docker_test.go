@@ -31,7 +31,10 @@ type service struct {
 	Volumes     []string             `yaml:"volumes"`
 	Healthcheck *yaml.Node           `yaml:"healthcheck"`
 	Profiles    []string             `yaml:"profiles"`
-	Deploy      struct {
+	Networks    map[string]struct {
+		Aliases []string `yaml:"aliases"`
+	} `yaml:"networks"`
+	Deploy struct {
 		Replicas int `yaml:"replicas"`
 	} `yaml:"deploy"`
 }
@@ -156,8 +159,29 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+// TestPageAsksAnyQueryService: the page's address of the query service is a name of all of its instances.
+func TestPageAsksAnyQueryService(t *testing.T) {
+	c := load(t)
+	command := c.Services["ordering-page"].Command
+	asked := regexp.MustCompile(`^http://([a-z-]+):9002$`).FindStringSubmatch(command[len(command)-1])
+	if asked == nil {
+		t.Fatalf("the page is run by %q", command)
+	}
+	for _, name := range []string{"ordering-query", "ordering-query-2"} {
+		if !slices.Contains(c.Services[name].Networks["default"].Aliases, asked[1]) {
+			t.Errorf("%s is not reached as %s", name, asked[1])
+		}
+	}
+}
+
 func TestDockerfile(t *testing.T) {
 	text := read(t, "docker/Dockerfile")
+	// What listens on loopback outside a container does so for nobody in it.
+	for _, listens := range regexp.MustCompile(`"127\.0\.0\.1(:\d+)"  # .*; (TIDEMILL_[A-Z_]+_ADDR)`).FindAllStringSubmatch(settings.Default().YAML(), -1) {
+		if listens[2] != "TIDEMILL_BROKER_ADDR" && !strings.Contains(text, listens[2]+"="+listens[1]) {
+			t.Errorf("%s is not set to %s", listens[2], listens[1])
+		}
+	}
 	language := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "go.mod"))
 	if language == nil || !strings.Contains(text, "FROM golang:"+language[1]+"-") {
 		t.Errorf("the image is not built with the Go of go.mod, %q", language)

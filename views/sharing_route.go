@@ -303,7 +303,7 @@ func (s *Sharing) here(w http.ResponseWriter, r *http.Request, ask asking, deadl
 	if hold == nil {
 		return false, fmt.Errorf("partition %d: %w", number, ErrElsewhere)
 	}
-	reading, end := context.WithCancel(context.WithValue(r.Context(), readKey{}, []int32{number}))
+	reading, end := context.WithCancel(context.WithValue(context.WithValue(r.Context(), readKey{}, []int32{number}), heldKey{}, hold.ctx))
 	defer end()
 	defer context.AfterFunc(hold.ctx, end)()
 	guarded := guard(w, r, func() bool { return r.Context().Err() == nil && (hold.ctx.Err() != nil || !s.held(number)) })

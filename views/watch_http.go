@@ -66,6 +66,7 @@ func wantsEvents(r *http.Request) bool {
 // stream is one stream of changes; it belongs to the goroutine that serves it.
 type stream[K, V any] struct {
 	*handler[K, V]
+	ctx    context.Context // the watch's
 	out    outlet
 	watch  *bridge.ViewWatch
 	cancel context.CancelFunc // ends the watch
@@ -116,14 +117,14 @@ func (h *handler[K, V]) serveWatch(w http.ResponseWriter, r *http.Request, singl
 		problem.Write(w, problem.Details{Status: http.StatusServiceUnavailable, RetryAfter: 5 * time.Second, Detail: "there are too many streams open"})
 		return http.StatusServiceUnavailable
 	}
-	ctx, cancel := context.WithCancel(context.Background()) // a stream may outlast its request
+	ctx, cancel := outlast(r)
 	inner, err := h.view.bridge.Watch(ctx, selection, after)
 	if err != nil {
 		cancel()
 		h.watches.Add(-1)
 		return refuse(w, fmt.Errorf("%s: %w; connect without it to begin anew", HeaderLastEventID, err))
 	}
-	s := &stream[K, V]{handler: h, out: newResponseOutlet(w), watch: inner, cancel: cancel, marked: after != ""}
+	s := &stream[K, V]{handler: h, ctx: ctx, out: newResponseOutlet(w), watch: inner, cancel: cancel, marked: after != ""}
 	s.open(w, r)
 	return http.StatusOK
 }
@@ -131,17 +132,8 @@ func (h *handler[K, V]) serveWatch(w http.ResponseWriter, r *http.Request, singl
 // open begins the answer and has the stream served: on a connection taken over where that can be, so that the handler
 // returns at once, else until its end.
 func (s *stream[K, V]) open(w http.ResponseWriter, r *http.Request) {
-	// In a shared view a stream ends with its request, which ends when the instance lets the partition go.
-	taking := s.view.sharing == nil && r.ProtoMajor == 1 && r.ProtoMinor == 1
-	header := w.Header()
-	header["Content-Type"] = []string{"text/event-stream"}
-	header["Cache-Control"] = []string{"no-store"}
-	header["X-Accel-Buffering"] = []string{"no"} // proxies are not to gather events
-	if taking {
-		header["Connection"] = []string{"close"}
-	}
-	w.WriteHeader(http.StatusOK)
-	s.buffer = append(s.buffer, "retry: 1000\n\n"...)
+	taking := beginStream(w, r)
+	s.buffer = append(s.buffer, retry...)
 	if s.flush() != nil {
 		s.close()
 		return
@@ -181,11 +173,8 @@ func (s *stream[K, V]) serve() {
 	for {
 		s.buffer = nil // thousands of streams are idle at any time
 		events, err := s.watch.Next(beat.C)
-		if errors.Is(err, ErrStopped) {
-			s.buffer = append(s.buffer, ": the server is shutting down; go on by Last-Event-ID\n\n"...)
-			_ = s.flush() // a farewell: whether it arrives changes nothing
-		}
 		if err != nil {
+			bidFarewell(s.ctx, err, s.out, s.WriteTimeout)
 			return
 		}
 		if len(events) == 0 {

@@ -11,6 +11,7 @@ import (
 	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/commands"
+	"github.com/tidemill/tidemill/commands/auth"
 	"github.com/tidemill/tidemill/commands/subscriptions"
 )
 
@@ -57,6 +58,7 @@ func remoteView(base string) present {
 		if err != nil {
 			return Value{}, err
 		}
+		auth.Attach(ctx, request)
 		response, err := client.Do(request)
 		if err != nil {
 			return Value{}, err

@@ -61,8 +61,8 @@ func (v *view) Run(ctx context.Context) error {
 // Mount implements service.Component.
 func (v *view) Mount(mux *http.ServeMux) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, ok := auth.Check(w, r, v.config.Authorizer, ScopeRead); ok {
-			v.handler.ServeHTTP(w, r)
+		if principal, ok := auth.Check(w, r, v.config.Authorizer, ScopeRead); ok {
+			v.handler.ServeHTTP(w, views.Until(r, principal.Expires))
 		}
 	})
 	v.Views.Mount(mux)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,10 +17,8 @@ import (
 
 // What a stream of changes is held to.
 const (
-	heartbeat    = 15 * time.Second
-	writeTimeout = 30 * time.Second // for a piece of up to maxFlush
-	maxFlush     = 32 << 10
-	maxStreams   = views.DefaultMaxWatches
+	heartbeat = 15 * time.Second
+	maxFlush  = 32 << 10
 )
 
 // unplaced is the id of an event before there is a place to go on from: a client that comes back with it gets a reset.
@@ -55,15 +54,14 @@ type changeStream struct {
 	q        *queried
 	customer string
 	snapshot bool // the orders as they are come first
-	w        http.ResponseWriter
-	control  *http.ResponseController
+	send     views.Send
 
 	mu        sync.Mutex
 	buffer    []byte           // guarded by mu
 	positions [followed]string // guarded by mu: where to go on
 	ready     [followed]bool   // guarded by mu
 	placed    bool             // guarded by mu: positions lead to a place for each view
-	told      map[Bucket]bool  // guarded by mu: buckets whose totals were told since the beginning or a reset
+	told      [3]bool          // guarded by mu: the buckets whose totals were told since the beginning or a reset
 	reset     bool             // guarded by mu: what was told counts no longer
 }
 
@@ -78,9 +76,7 @@ func (q *queried) serveChanges(w http.ResponseWriter, r *http.Request, a asked) 
 		views.Malformed(w, err.Error())
 		return
 	}
-	s := &changeStream{
-		q: q, customer: a.customer, snapshot: snapshot != "", w: w, control: http.NewResponseController(w), told: map[Bucket]bool{},
-	}
+	s := &changeStream{q: q, customer: a.customer, snapshot: snapshot != ""}
 	last := r.Header.Get(views.HeaderLastEventID)
 	if last == "" {
 		last = a.query.Get("last-event-id")
@@ -101,45 +97,31 @@ func (q *queried) serveChanges(w http.ResponseWriter, r *http.Request, a asked) 
 		views.Malformed(w, fmt.Sprintf("%s is not the id of one of this stream's events: %v; connect without it to begin anew", views.HeaderLastEventID, err))
 		return
 	}
-	header := w.Header()
-	header.Set("Content-Type", "text/event-stream")
-	header.Set("Cache-Control", "no-store")
-	header.Set("X-Accel-Buffering", "no") // proxies are not to gather events
 	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("Cache-Control", "no-store")
 		return
 	}
-	if q.streams.Add(1) > maxStreams {
-		q.streams.Add(-1)
-		header.Set("Retry-After", "5")
-		views.Problem(w, http.StatusServiceUnavailable, "there are too many streams open")
-		return
-	}
-	defer q.streams.Add(-1)
-	s.serve(r.Context())
+	q.streams.Serve(w, r, s.serve)
 }
 
 // serve writes until the client is gone or too slow, the views stop, or the customer's partition goes elsewhere.
-func (s *changeStream) serve(ctx context.Context) {
-	s.w.WriteHeader(http.StatusOK)
-	s.buffer = append(s.buffer, "retry: 1000\n\n"...)
-	err := s.flush()
+func (s *changeStream) serve(ctx context.Context, send views.Send) (err error) {
+	s.send = send
 	for err == nil && ctx.Err() == nil {
 		if s.reset {
 			s.reset, s.placed, s.positions = false, false, [followed]string{}
-			s.ready, s.told = [followed]bool{}, map[Bucket]bool{}
+			s.ready, s.told = [followed]bool{}, [3]bool{}
 			err = s.event("reset", struct{}{})
 		}
 		if err == nil {
 			err = s.follow(ctx)
 		}
 	}
-	if errors.Is(err, views.ErrStopped) {
-		s.buffer = append(s.buffer, ": the server is shutting down; go on by Last-Event-ID\n\n"...)
-		_ = s.flush() // a farewell: whether it arrives changes nothing
-	}
 	if err != nil && ctx.Err() == nil {
 		s.q.config.Logger.Debug("a stream of changes has ended", "error", err)
 	}
+	return err
 }
 
 // orders returns the watch of the customer's orders.
@@ -172,7 +154,9 @@ func (s *changeStream) follow(ctx context.Context) error {
 	wait.Go(func() {
 		cancel(tell(s, followsTotals, totals, func(c views.Change[bucketKey, Totals]) error {
 			// A row of totals is never deleted: it comes down to 0.
-			s.told[c.Key.Sort] = true
+			if at := slices.Index(buckets[:], c.Key.Sort); at >= 0 {
+				s.told[at] = true
+			}
 			return s.event("totals", totalsTold{c.Key.Sort, c.Value.Count, c.Value.Total})
 		}))
 	})
@@ -221,8 +205,8 @@ func (s *changeStream) whole(which int) error {
 		return nil
 	}
 	if !s.placed {
-		for _, bucket := range buckets {
-			if s.told[bucket] {
+		for at, bucket := range buckets {
+			if s.told[at] {
 				continue
 			}
 			if err := s.event("totals", totalsTold{Bucket: bucket}); err != nil {
@@ -272,16 +256,7 @@ func (s *changeStream) appendID(dst []byte) []byte {
 
 // flush writes to the client. One that does not take it in time is gone. The caller holds mu, or is alone.
 func (s *changeStream) flush() error {
-	if len(s.buffer) == 0 {
-		return nil
-	}
-	if err := s.control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	_, err := s.w.Write(s.buffer)
-	if err == nil {
-		err = s.control.Flush()
-	}
+	err := s.send(s.buffer)
 	s.buffer = nil // thousands of streams are idle at any time
 	return err
 }

@@ -101,7 +101,7 @@ func (q *queried) authorized(serve func(http.ResponseWriter, *http.Request, aske
 		case principal.ID != "" && principal.ID != who:
 			views.Problem(w, http.StatusForbidden, "orders can be looked at by the customer alone")
 		default:
-			held.ServeHTTP(w, r)
+			held.ServeHTTP(w, views.Until(r, principal.Expires))
 		}
 	})
 }

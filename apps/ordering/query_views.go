@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/topology"
@@ -21,7 +20,7 @@ type queried struct {
 	byPrice *views.View[orderKey, Listed]
 	items   *views.View[itemKey, int64]
 	totals  *views.View[bucketKey, Totals]
-	streams atomic.Int64 // of changes, that are open
+	streams views.Streams // of changes
 
 	thresholds Thresholds
 }
@@ -30,6 +29,7 @@ type queried struct {
 // other thresholds are other groups.
 func newQueried(config Config, built *topology.Topology, tables queryTables) (*queried, error) {
 	q := &queried{config: config.Named("view"), thresholds: config.Thresholds}
+	q.streams.Logger = q.config.Logger
 	var err, failed error
 	if q.Views, err = service.NewViews(q.config, "query view", built, built.Application()+"-views"); err != nil {
 		return nil, err
@@ -83,6 +83,13 @@ func await(ctx context.Context, token views.Token, parts []shown) error {
 		}
 	}
 	return nil
+}
+
+// Run implements service.Component.
+func (q *queried) Run(ctx context.Context) error {
+	q.streams.Begin()
+	defer q.streams.End() // the views, which have ended by then, have ended them
+	return q.Views.Run(ctx)
 }
 
 // Mount implements service.Component.

@@ -23,6 +23,7 @@ import (
 	"github.com/tidemill/tidemill/apps/ordering/orderingtest"
 	"github.com/tidemill/tidemill/apps/service"
 	"github.com/tidemill/tidemill/commands"
+	"github.com/tidemill/tidemill/commands/jwtauth"
 	"github.com/tidemill/tidemill/internal/kafkatest"
 	"github.com/tidemill/tidemill/kafka"
 	"github.com/tidemill/tidemill/processors"
@@ -41,6 +42,8 @@ type instanceConfig struct {
 	Brokers []string
 	Address string
 	Dir     string
+	Secret  string // of bearer tokens; "" turns authorization off
+	Whole   bool   // a full copy, which is not shared out
 }
 
 // child is a query instance until it is killed or its input ends.
@@ -58,11 +61,22 @@ func child(text string) int {
 }
 
 func runChild(c instanceConfig) error {
-	components, err := ordering.QueryService(ordering.Config{Config: service.Config{
+	config := ordering.Config{Config: service.Config{
 		Kafka: kafka.Config{Brokers: c.Brokers}, Dir: c.Dir, URL: "http://" + c.Address, Standbys: 1,
 		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Processor: processors.Config{CreateTopics: true, Partitions: 3, Replication: 1},
-	}})
+	}}
+	if c.Whole {
+		config.URL, config.Standbys = "", 0
+	}
+	if c.Secret != "" {
+		authorizer, err := jwtauth.New(jwtauth.Config{Secret: []byte(c.Secret)})
+		if err != nil {
+			return err
+		}
+		config.Authorizer = authorizer
+	}
+	components, err := ordering.QueryService(config)
 	if err != nil {
 		return err
 	}
@@ -116,7 +130,8 @@ type instance struct {
 	input  io.Closer
 }
 
-func newInstance(t *testing.T, broker kafkatest.Broker) *instance {
+func newInstance(t *testing.T, broker kafkatest.Broker, change ...func(*instanceConfig)) *instance {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -128,6 +143,9 @@ func newInstance(t *testing.T, broker kafkatest.Broker) *instance {
 	i := &instance{
 		running: &running{t: t, url: "http://" + address},
 		config:  instanceConfig{Brokers: broker.Brokers(), Address: address, Dir: filepath.Join(t.TempDir(), "data")},
+	}
+	for _, apply := range change {
+		apply(&i.config)
 	}
 	i.start()
 	t.Cleanup(func() { i.end(false) })

@@ -142,11 +142,12 @@ func visible(addr, asked string) string {
 	if err != nil {
 		return addr
 	}
-	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
-		return addr
-	}
 	if name, _, err := net.SplitHostPort(asked); err == nil {
 		asked = name
+	}
+	ip := net.ParseIP(host)
+	if here := ip.Equal(net.IPv4(127, 0, 0, 1)) && asked == "localhost"; !here && host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return addr
 	}
 	return net.JoinHostPort(strings.Trim(asked, "[]"), port)
 }

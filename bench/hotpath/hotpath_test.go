@@ -28,9 +28,6 @@ var budgets = []budgettest.Budget{
 }
 
 func TestBudgets(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates")
-	}
 	budgettest.Check(t, "record", perCommit, budgets)
 }
 

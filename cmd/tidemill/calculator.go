@@ -35,11 +35,11 @@ their URL (--calculator-url): then they share the partitions, and any of them an
 	common := []settings.Group{settings.GroupData, settings.GroupKafka, settings.GroupTopics, settings.GroupAdmin, settings.GroupLog}
 	web := append([]settings.Group{settings.GroupCalculator, settings.GroupAuth}, common...)
 	cmd.AddCommand(
-		newComponent("commander", "Take in commands over HTTP", calculator.Commander, ":3030", ":3031", append([]settings.Group{settings.GroupRemote}, web...)),
-		newComponent("processor", "Make events of commands, exactly once", calculator.Processor, ":3030", ":3041", append([]settings.Group{settings.GroupProcessor}, common...)),
-		newComponent("view", "Answer queries over HTTP", calculator.View, ":3032", ":3042", append([]settings.Group{settings.GroupView}, web...)),
-		newComponent("history", "Tell how values came to be", calculator.History, ":3034", ":3044", web),
-		newComponent("subscriptions", "Tell what became of commands", calculator.Subscriptions, ":3033", ":3043", web),
+		newComponent("commander", "Take in commands over HTTP", calculator.Commander, "127.0.0.1:3030", "127.0.0.1:3031", append([]settings.Group{settings.GroupRemote}, web...)),
+		newComponent("processor", "Make events of commands, exactly once", calculator.Processor, "127.0.0.1:3030", "127.0.0.1:3041", append([]settings.Group{settings.GroupProcessor}, common...)),
+		newComponent("view", "Answer queries over HTTP", calculator.View, "127.0.0.1:3032", "127.0.0.1:3042", append([]settings.Group{settings.GroupView}, web...)),
+		newComponent("history", "Tell how values came to be", calculator.History, "127.0.0.1:3034", "127.0.0.1:3044", web),
+		newComponent("subscriptions", "Tell what became of commands", calculator.Subscriptions, "127.0.0.1:3033", "127.0.0.1:3043", web),
 	)
 	return cmd
 }

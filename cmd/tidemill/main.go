@@ -100,6 +100,7 @@ Against a Kafka of yours, each component in a process of its own
 
   tidemill calculator processor --brokers kafka1:9092,kafka2:9092
 
+All of it listens on this machine's own loopback address unless told otherwise (--calculator-addr :3030).
 Every setting is a flag, an environment variable (--calculator-addr is TIDEMILL_CALCULATOR_ADDR) and a key in a file
 (--config tidemill.yaml: calculator.addr), in this order of precedence; 'tidemill config' shows what is in effect.
 
@@ -120,6 +121,7 @@ func newRoot() *cobra.Command {
 		newUp(), newBroker(), newBrokerChild(), newCalculator(), newOrdering(), newDescribe(), newTopics(), newTail(), newLag(), newReset(), newConfig(),
 	)
 	refuseUnknownShells(root)
+	refuseUnknownTopics(root)
 	return root
 }
 
@@ -130,6 +132,28 @@ func refuseUnknownShells(root *cobra.Command) {
 		if sub.Name() == "completion" {
 			sub.Args = noArguments
 			sub.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
+}
+
+// refuseUnknownTopics has cobra's help command say which command it does not know.
+func refuseUnknownTopics(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, sub := range root.Commands() {
+		if sub.Name() != "help" {
+			continue
+		}
+		sub.Run = nil
+		sub.RunE = func(_ *cobra.Command, args []string) error {
+			about, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				if about == nil {
+					about = root
+				}
+				return usageError{fmt.Errorf("there is no command %q; there are: %s", "tidemill "+strings.Join(args, " "), names(about))}
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
 		}
 	}
 }

@@ -23,7 +23,7 @@ down while the other works. The page server forwards a browser's requests to the
   page     ordering's page and the start page                         GET /, GET /ordering, and what the services answer`,
 		Example: `  tidemill ordering command --brokers kafka:9092 --data /var/lib/tidemill
   tidemill ordering query   --brokers kafka:9092 --data /var/lib/tidemill
-  tidemill ordering query   --brokers kafka:9092 --data /var/lib/tidemill --url http://10.0.0.7:9002 --standbys 1
+  tidemill ordering query   --brokers kafka:9092 --data /var/lib/tidemill --ordering-query-addr :9002 --url http://10.0.0.7:9002 --standbys 1
   tidemill ordering page    --ordering-command-url http://command:9001 --ordering-query-url http://query:9002`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -31,9 +31,9 @@ down while the other works. The page server forwards a browser's requests to the
 		settings.GroupProcessor, settings.GroupAuth, settings.GroupData, settings.GroupKafka, settings.GroupTopics, settings.GroupAdmin, settings.GroupLog,
 	}
 	cmd.AddCommand(
-		newOrderingService("command", "Take orders, decide, and tell what became of commands", ":9011", (*process).orderingCommand,
+		newOrderingService("command", "Take orders, decide, and tell what became of commands", "127.0.0.1:9011", (*process).orderingCommand,
 			append([]settings.Group{settings.GroupCommand}, common...)),
-		newOrderingService("query", "Show customers' orders in buckets, live", ":9012", (*process).orderingQuery,
+		newOrderingService("query", "Show customers' orders in buckets, live", "127.0.0.1:9012", (*process).orderingQuery,
 			append([]settings.Group{settings.GroupQuery}, common...)),
 		newOrderingPage(),
 	)
@@ -90,7 +90,7 @@ func (p *process) orderingService(name, addr, flag string, make func(ordering.Co
 
 func newOrderingPage() *cobra.Command {
 	defaults := settings.Default()
-	defaults.Admin.Addr = ":9010"
+	defaults.Admin.Addr = "127.0.0.1:9010"
 	cmd := &cobra.Command{
 		Use: "page", Short: "Serve ordering's page and the start page", Args: noArguments,
 		Long: `Serves the pages, and forwards what they ask for to the two services, so that a browser has one origin. Either service may be

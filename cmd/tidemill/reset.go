@@ -40,7 +40,7 @@ func newReset() *cobra.Command {
 directory. Its source topics stay: at the next start everything in them is processed again, from the beginning.
 
 What it has written before stays too, so that each event is written a second time, under the same id and with the same
-body. --outputs deletes the topics it writes (events, rejections, dead letters) as well, so that they come out as they were,
+body: who reads them and does not look at ids, as calculator-history does, has everything twice. --outputs deletes the topics it writes (events, rejections, dead letters) as well, so that they come out as they were,
 and forgets what the applications that read those topics have made of them: calculator-history, ordering's query applications.
 
 Without --yes it only says what it would do. It refuses while a group has members: stop all processors first. A processor
@@ -87,6 +87,7 @@ func reset(ctx context.Context, s settings.Settings, t *topology.Topology, o res
 		}
 		if !o.yes {
 			plan.print(out, "would delete")
+			plan.warn(out)
 			fmt.Fprintln(out, "\nNothing was done. Add --yes to do it.")
 			return plan.free(ctx, admin, 0)
 		}
@@ -97,6 +98,7 @@ func reset(ctx context.Context, s settings.Settings, t *topology.Topology, o res
 			return err
 		}
 		plan.print(out, "deleted")
+		plan.warn(out)
 		return nil
 	})
 }
@@ -106,6 +108,8 @@ type resetPlan struct {
 	groups []string // with offsets
 	topics []string // that exist
 	state  []string // directories that exist
+	stay   []string // topics with what the application has written, which it will write again
+	doubly []string // applications that read those
 }
 
 func planReset(ctx context.Context, admin *log.Admin, s settings.Settings, t *topology.Topology, o resetOptions) (resetPlan, error) {
@@ -137,7 +141,40 @@ func planReset(ctx context.Context, admin *log.Admin, s settings.Settings, t *to
 			return plan, err
 		}
 	}
-	return plan, nil
+	if o.outputs {
+		return plan, nil
+	}
+	return plan, plan.keep(t, existing)
+}
+
+// keep notes what stays of what the application has written, and who reads it.
+func (p *resetPlan) keep(t *topology.Topology, existing []string) error {
+	own := topicsToReset(t, false)
+	for _, name := range topicsToReset(t, true) {
+		if slices.Contains(existing, name) && !slices.Contains(own, name) && !slices.Contains(p.stay, name) {
+			p.stay = append(p.stay, name)
+		}
+	}
+	if len(p.stay) == 0 {
+		return nil
+	}
+	following, err := followers(t, existing)
+	for _, other := range following {
+		p.doubly = append(p.doubly, other.Application())
+	}
+	return err
+}
+
+// warn says what comes of it that outputs stay.
+func (p resetPlan) warn(out io.Writer) {
+	if len(p.stay) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "\nWARNING: %s stay: at the next start everything is written to them a second time, under the same ids.\n", strings.Join(p.stay, ", "))
+	if len(p.doubly) > 0 {
+		fmt.Fprintf(out, "Applications that read them get everything twice: %s.\n", strings.Join(p.doubly, ", "))
+	}
+	fmt.Fprintln(out, "With --outputs they are deleted as well, and come out as they were.")
 }
 
 // add adds an application's groups and its local state.

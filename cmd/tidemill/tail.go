@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -69,8 +71,11 @@ the topic from its end; with one of them it shows what is there and stops, unles
 
 // beginning returns where to begin in each partition, and the ends to stop at, nil when following.
 func (o tailOptions) beginning(ctx context.Context, admin *log.Admin, topic string) (from, to map[int32]int64, err error) {
-	if o.from != "" && o.since != "" {
+	switch {
+	case o.from != "" && o.since != "":
 		return nil, nil, usageError{errors.New("tail: --from and --since exclude each other")}
+	case o.limit < 0:
+		return nil, nil, usageError{fmt.Errorf("tail: --limit %d; want how many records to show, from the first on (0 for all)", o.limit)}
 	}
 	starts, err := admin.StartOffsets(ctx, topic)
 	if errors.Is(err, log.ErrTopicMissing) {
@@ -106,6 +111,9 @@ func (o tailOptions) beginning(ctx context.Context, admin *log.Admin, topic stri
 		if err != nil || offset < 0 {
 			return nil, nil, usageError{fmt.Errorf("tail: --from %q is neither an offset nor beginning nor end", o.from)}
 		}
+		if err := o.within(offset, topic, to); err != nil {
+			return nil, nil, err
+		}
 		for partition, start := range from {
 			from[partition] = max(start, offset)
 		}
@@ -120,6 +128,25 @@ func (o tailOptions) beginning(ctx context.Context, admin *log.Admin, topic stri
 		to = nil
 	}
 	return from, to, nil
+}
+
+// within returns an error if an offset lies beyond the end of every partition that is to be shown: there is nothing from there
+// on, and nobody should wait for it.
+func (o tailOptions) within(offset int64, topic string, ends map[int32]int64) error {
+	var shown []string
+	for _, partition := range slices.Sorted(maps.Keys(ends)) {
+		if o.partition >= 0 && partition != o.partition {
+			continue
+		}
+		if offset <= ends[partition] {
+			return nil
+		}
+		shown = append(shown, fmt.Sprintf("%d at %d", partition, ends[partition]))
+	}
+	if len(shown) == 0 {
+		return nil // there is no such partition, which is told elsewhere
+	}
+	return usageError{fmt.Errorf("tail: --from %d is beyond the end of %s: partition %s", offset, topic, strings.Join(shown, ", "))}
 }
 
 // sinceTime reads --since.

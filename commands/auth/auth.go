@@ -31,6 +31,9 @@ type Principal struct {
 	Scopes []string
 	// Issuer is who vouches for the principal; may be empty.
 	Issuer string
+	// Expires is from when on that no longer holds: a stream that is open ends then, so that its client comes back and is asked
+	// again. The zero time is never.
+	Expires time.Time
 }
 
 // Has reports whether the principal was granted every one of the scopes.
@@ -67,6 +70,14 @@ type UnauthorizedError struct {
 
 // Error returns Detail.
 func (e *UnauthorizedError) Error() string { return e.Detail }
+
+// Until returns a context that ends when the principal is to be asked again who it is, with context.DeadlineExceeded.
+func (p Principal) Until(ctx context.Context) (context.Context, context.CancelFunc) {
+	if p.Expires.IsZero() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, p.Expires)
+}
 
 // Check authorizes a request and asks for scopes. If it returns false the request has been answered: 401 with a
 // challenge, 403, or 503. A nil authorizer lets everyone pass as anonymous.

@@ -3,10 +3,12 @@
 // (RFC 7517). Each key verifies one algorithm, so that no token can have a public key taken for a secret, and a token
 // without a signature ("alg": "none") is never accepted.
 //
-// A token must expire and name its subject, which is the principal.
+// A token must expire and name its subject, which is the principal. exp, nbf and iat are numbers, as RFC 7519 has them, and a
+// token that says it is issued in the future is refused. When a token expires, the streams that were opened with it end.
 package jwtauth
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -59,6 +61,7 @@ type Config struct {
 type Authorizer struct {
 	keys   []verifier
 	parser *jwt.Parser
+	leeway time.Duration
 	scopes []string
 	realm  string
 }
@@ -83,7 +86,7 @@ func New(config Config) (*Authorizer, error) {
 	}
 	options := []jwt.ParserOption{
 		jwt.WithValidMethods(methods(keys)), jwt.WithExpirationRequired(), jwt.WithLeeway(config.Leeway),
-		jwt.WithStrictDecoding(), jwt.WithJSONNumber(),
+		jwt.WithStrictDecoding(), jwt.WithJSONNumber(), jwt.WithIssuedAt(),
 	}
 	if config.Issuer != "" {
 		options = append(options, jwt.WithIssuer(config.Issuer))
@@ -94,7 +97,7 @@ func New(config Config) (*Authorizer, error) {
 	if config.Clock != nil {
 		options = append(options, jwt.WithTimeFunc(config.Clock))
 	}
-	return &Authorizer{keys: keys, parser: jwt.NewParser(options...), scopes: config.Scopes, realm: config.Realm}, nil
+	return &Authorizer{keys: keys, parser: jwt.NewParser(options...), leeway: config.Leeway, scopes: config.Scopes, realm: config.Realm}, nil
 }
 
 // claims are what a token is read for.
@@ -102,6 +105,23 @@ type claims struct {
 	jwt.RegisteredClaims
 	Scope string  `json:"scope"` // RFC 8693, section 4.2: separated by spaces
 	Scp   scopeOr `json:"scp"`   // as some issuers have it: a list, or separated by spaces
+}
+
+// UnmarshalJSON implements json.Unmarshaler. golang-jwt takes dates in strings, too.
+func (c *claims) UnmarshalJSON(data []byte) error {
+	var dates struct {
+		Exp, Nbf, Iat json.RawMessage
+	}
+	if err := json.Unmarshal(data, &dates); err != nil {
+		return err
+	}
+	for _, date := range []json.RawMessage{dates.Exp, dates.Nbf, dates.Iat} {
+		if bytes.HasPrefix(date, []byte{'"'}) {
+			return fmt.Errorf("the date %.40s is not a number", date)
+		}
+	}
+	type plain claims // without this method
+	return json.Unmarshal(data, (*plain)(c))
 }
 
 // scopeOr reads a string or a list of strings.
@@ -136,7 +156,7 @@ func (a *Authorizer) Authorize(_ context.Context, r *http.Request) (auth.Princip
 		return auth.Principal{}, a.invalid("the token names no subject, or one that is too long")
 	}
 	principal := auth.Principal{
-		ID: c.Subject, Issuer: c.Issuer, Scopes: append(strings.Fields(c.Scope), c.Scp...),
+		ID: c.Subject, Issuer: c.Issuer, Scopes: append(strings.Fields(c.Scope), c.Scp...), Expires: c.ExpiresAt.Add(a.leeway),
 	}
 	if !principal.Has(a.scopes...) {
 		return auth.Principal{}, fmt.Errorf("%w: the token lacks a scope of: %s", auth.ErrForbidden, strings.Join(a.scopes, " "))

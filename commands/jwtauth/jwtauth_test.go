@@ -81,8 +81,13 @@ func TestSecret(t *testing.T) {
 	if err != nil || principal.ID != "ada" || principal.Issuer != "https://issuer" || !principal.Has("values:write", "values:read") || principal.Has("admin") {
 		t.Fatalf("a good token: %+v, %v", principal, err)
 	}
-	if _, err := authorizer.Authorize(context.Background(), request(with("exp", now.Add(-5*time.Second).Unix()))); err != nil {
-		t.Errorf("within the leeway: %v", err)
+	if !principal.Expires.Equal(now.Add(70 * time.Second)) {
+		t.Errorf("a minute and 10 s of leeway end at %s, and it is %s", principal.Expires, now)
+	}
+	for claim, by := range map[string]time.Duration{"exp": -5 * time.Second, "iat": 5 * time.Second, "nbf": 5 * time.Second} {
+		if _, err := authorizer.Authorize(context.Background(), request(with(claim, now.Add(by).Unix()))); err != nil {
+			t.Errorf("%s within the leeway: %v", claim, err)
+		}
 	}
 	parts := strings.Split(with("x", 1), ".")
 	forged := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"JWT"}`)) + "." + parts[1] + "."
@@ -108,6 +113,10 @@ func TestSecret(t *testing.T) {
 		"far too long":      strings.Repeat("a", 20000),
 		"scp is a number":   with("scp", 7),
 		"exp is not a date": with("exp", "tomorrow"),
+		"exp is a string":   with("exp", fmt.Sprint(now.Add(time.Minute).Unix())),
+		"nbf is a string":   with("nbf", fmt.Sprint(now.Add(-time.Minute).Unix())),
+		"iat is a string":   with("iat", fmt.Sprint(now.Add(-time.Minute).Unix())),
+		"issued later":      with("iat", now.Add(time.Hour).Unix()),
 	} {
 		_, err := authorizer.Authorize(context.Background(), request(token))
 		unauthorized, ok := errors.AsType[*auth.UnauthorizedError](err)

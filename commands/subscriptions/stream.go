@@ -114,10 +114,12 @@ func (s *Subscriptions) serveStream(w http.ResponseWriter, r *http.Request, stor
 		watch: s.follower.Watch(topic),
 	}
 	defer s.follower.Unwatch(x.watch)
-	x.serve(r.Context())
+	ctx, cancel := principal.Until(r.Context())
+	defer cancel()
+	x.serve(ctx)
 }
 
-// serve writes until the client goes, is too slow, or the component stops.
+// serve writes until the client goes, is too slow, or is to be asked again who it is, or the component stops.
 func (x *stream) serve(ctx context.Context) {
 	header := x.w.Header()
 	header.Set("Content-Type", "text/event-stream")
@@ -133,6 +135,8 @@ func (x *stream) serve(ctx context.Context) {
 	case errors.Is(err, errSlow):
 		x.s.metrics.slow.Inc()
 		x.buffer.WriteString(": you read too slowly and are disconnected; go on by Last-Event-ID\n\n")
+	case errors.Is(err, context.DeadlineExceeded):
+		x.buffer.WriteString(": what this stream was opened with has expired; go on by Last-Event-ID, with something newer\n\n")
 	case errors.Is(err, errStopped):
 		x.buffer.WriteString(": the server is shutting down; go on by Last-Event-ID\n\n")
 	default:
@@ -158,6 +162,8 @@ func (x *stream) pump(ctx context.Context) error {
 		}
 		if more {
 			select {
+			case <-ctx.Done():
+				return ctx.Err()
 			case <-x.s.stopped:
 				return errStopped
 			default:

@@ -1,8 +1,10 @@
 package subscriptions
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -13,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidemill/tidemill/commands/auth"
 	"github.com/tidemill/tidemill/commands/internal/follow"
 	"github.com/tidemill/tidemill/commands/outcome"
 	"github.com/tidemill/tidemill/internal/partition"
@@ -290,5 +293,37 @@ func TestStopAndBound(t *testing.T) {
 	}
 	if _, err := r.next(); err == nil {
 		t.Error("it goes on after the end")
+	}
+}
+
+// TestStreamExpires: a stream ends when what its client is known by expires; who is known for ever reads on.
+func TestStreamExpires(t *testing.T) {
+	w := newWorld(t, 1).process(nil)
+	expires := make(chan time.Time, 1)
+	s := w.start(store.NewMemory(), func(c *Config) {
+		c.Authorizer = auth.Func(func(context.Context, *http.Request) (auth.Principal, error) {
+			return auth.Principal{ID: "ada", Expires: <-expires}, nil
+		})
+	})
+	expires <- time.Time{}
+	endless := connect(t, s.url+"/outcomes?aggregate=k", "")
+	end := time.Now().Add(300 * time.Millisecond)
+	expires <- end
+	ending := connect(t, s.url+"/outcomes?aggregate=k", "")
+	w.send(0, "k", "a", "events:1")
+	for _, r := range []*reader{endless, ending} {
+		if e := r.must(t); e.id != "0.1" {
+			t.Errorf("%+v", e)
+		}
+	}
+	if e, err := ending.next(); err != nil || !strings.HasPrefix(e.comment, "what this stream was opened with has expired") {
+		t.Errorf("at the end: %+v, %v", e, err)
+	}
+	if _, err := ending.next(); !errors.Is(err, io.EOF) || time.Now().Before(end) {
+		t.Errorf("the end is %v, %s before its time", err, time.Until(end))
+	}
+	w.send(0, "k", "b", "events:1")
+	if e := endless.must(t); e.id != "0.2" {
+		t.Errorf("%+v", e)
 	}
 }

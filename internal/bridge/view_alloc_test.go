@@ -1,5 +1,3 @@
-//go:build !race
-
 package bridge
 
 import (
@@ -18,8 +16,7 @@ import (
 // viewPerFetch is how many rows a view applies at a time in its budgets' tests.
 const viewPerFetch = 500
 
-// viewBudgets are the allocations that applying a row to a view may cost: each round is a fetch. The race detector allocates: the
-// file is not built with it.
+// viewBudgets are the allocations that applying a row to a view may cost: each round is a fetch.
 var viewBudgets = []budgettest.Budget{
 	{Name: "rows", Most: 0.2, Prepare: func(t testing.TB) func() { return applyToView(t, nil, false) }},
 	{Name: "rows and their counts", Most: 9, Prepare: func(t testing.TB) func() {

@@ -18,10 +18,11 @@ import (
 // TestCountedRowsCostTheSame: a view applies and counts a row of a partition part with 100,000 rows for at most 1.2 times the
 // processor time of one with 10, and has the count at hand.
 func TestCountedRowsCostTheSame(t *testing.T) {
+	const customers, perRound, rounds = 500, 500, 9
+	most := 100_000
 	if testing.Short() {
-		t.Skip("it measures time")
+		most = 1000 // which is no measure of time, and tells whether the counts are right
 	}
-	const customers, perRound, rounds, most = 500, 500, 9, 100_000
 	rows := codecs.Rows(codecs.OrderedString(), codecs.OrderedInt64())
 	engine, err := store.OpenLevelDB(t.TempDir(), store.Options{})
 	if err != nil {
@@ -68,15 +69,15 @@ func TestCountedRowsCostTheSame(t *testing.T) {
 		ratios = append(ratios, put(many).Seconds()/one.Seconds())
 	}
 	slices.Sort(ratios)
-	t.Logf("a row at 100,000 costs %.2f times one at 10", ratios[rounds/2])
-	if ratios[rounds/2] > 1.2 {
+	t.Logf("a row at %d costs %.2f times one at 10", most, ratios[rounds/2])
+	if ratios[rounds/2] > 1.2 && !testing.Short() {
 		t.Errorf("a row at 100,000 costs %.2f times one at 10, want at most 1.2", ratios[rounds/2])
 	}
 	prefix, err := rows.Partition().Append([]byte{1}, "many")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if count, err := readCount(engine, countsStore("rows"), prefix); err != nil || count != most+rounds*perRound {
+	if count, err := readCount(engine, countsStore("rows"), prefix); err != nil || count != int64(most+rounds*perRound) {
 		t.Errorf("the count is %d, %v, want %d", count, err, most+rounds*perRound)
 	}
 }

@@ -3,9 +3,12 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/knadh/koanf/parsers/toml/v2"
@@ -52,15 +55,22 @@ func Load(flags *pflag.FlagSet, defaults Settings) (Settings, error) {
 		}
 	}
 	k := koanf.New(".")
-	wrong := loadFile(k, flags, known)
+	from := map[string]string{} // by key: who said what is in effect
+	wrong := loadFile(k, flags, known, from)
 	if err := k.Load(env.Provider(".", env.Opt{Prefix: EnvPrefix, TransformFunc: func(name, value string) (string, any) {
-		return byEnv[name], value // "" is skipped
+		key, ok := byEnv[name]
+		if !ok && !foreign(name) {
+			wrong = append(wrong, fmt.Errorf("%s: there is no such variable%s", name, suggest(name, slices.Collect(maps.Keys(byEnv)))))
+		}
+		from[key] = name
+		return key, value // "" is skipped
 	}}), nil); err != nil {
 		wrong = append(wrong, err)
 	}
 	if flags != nil {
 		if err := k.Load(posflag.ProviderWithFlag(flags, ".", nil, func(f *pflag.Flag) (string, any) {
 			if key, ok := byFlag[f.Name]; ok && f.Changed {
+				from[key] = "--" + f.Name
 				return key, f.Value.String()
 			}
 			return "", nil
@@ -70,7 +80,7 @@ func Load(flags *pflag.FlagSet, defaults Settings) (Settings, error) {
 	}
 	for _, s := range loaded.list() {
 		if k.Exists(s.key) {
-			if err := s.set(k.Get(s.key)); err != nil {
+			if err := s.set(k.Get(s.key), from[s.key]); err != nil {
 				wrong = append(wrong, err)
 			}
 		}
@@ -82,10 +92,22 @@ func Load(flags *pflag.FlagSet, defaults Settings) (Settings, error) {
 	return loaded, nil
 }
 
-// loadFile reads the file that --config or TIDEMILL_CONFIG names. Keys that nothing knows are refused: a misspelt setting
-// must not go unnoticed.
-func loadFile(k *koanf.Koanf, flags *pflag.FlagSet, known map[string]setting) []error {
-	path := os.Getenv(EnvPrefix + "CONFIG")
+// foreign reports whether a variable that begins as ours do is another's all the same: the one that names the file, those of
+// this module's tests, and those that Kubernetes sets in every container where a service is called tidemill.
+func foreign(name string) bool {
+	return name == configVariable || strings.HasPrefix(name, EnvPrefix+"TEST_") || serviceLink.MatchString(name)
+}
+
+const configVariable = EnvPrefix + "CONFIG"
+
+// serviceLink matches TIDEMILL_SERVICE_HOST, TIDEMILL_PORT_3030_TCP_ADDR and the like, also of services tidemill-…
+// (Kubernetes documentation, "Accessing the Service", environment variables).
+var serviceLink = regexp.MustCompile(`^TIDEMILL_(.*_)?(SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+
+// loadFile reads the file that --config or TIDEMILL_CONFIG names, and notes in from which keys it has. Keys that nothing knows
+// are refused: a misspelt setting must not go unnoticed.
+func loadFile(k *koanf.Koanf, flags *pflag.FlagSet, known map[string]setting, from map[string]string) []error {
+	path := os.Getenv(configVariable)
 	if flags != nil {
 		if given, err := flags.GetString("config"); err == nil && given != "" {
 			path = given
@@ -109,8 +131,9 @@ func loadFile(k *koanf.Koanf, flags *pflag.FlagSet, known map[string]setting) []
 	}
 	var wrong []error
 	for _, key := range read.Keys() {
+		from[key] = path
 		if _, ok := known[key]; !ok {
-			wrong = append(wrong, fmt.Errorf("%s: there is no setting %q%s", path, key, suggest(key, known)))
+			wrong = append(wrong, fmt.Errorf("%s: there is no setting %q%s", path, key, suggest(key, slices.Collect(maps.Keys(known)))))
 			read.Delete(key)
 		}
 	}
@@ -120,21 +143,8 @@ func loadFile(k *koanf.Koanf, flags *pflag.FlagSet, known map[string]setting) []
 	return wrong
 }
 
-// suggest names a known key that is alike.
-func suggest(key string, known map[string]setting) string {
-	alike := func(text string) string {
-		return strings.NewReplacer("_", "", "-", "", ".", "").Replace(strings.ToLower(text))
-	}
-	for candidate := range known {
-		if alike(candidate) == alike(key) || strings.HasSuffix(candidate, "."+key) {
-			return fmt.Sprintf("; did you mean %q?", candidate)
-		}
-	}
-	return "; 'tidemill config' lists them all"
-}
-
-// set takes a value from a file (of any type), or from environment and flags (text).
-func (s setting) set(value any) error {
+// set takes a value from a file (of any type), or from environment and flags (text). from says which of them.
+func (s setting) set(value any, from string) error {
 	var given string
 	switch value := value.(type) {
 	case []any:
@@ -149,7 +159,7 @@ func (s setting) set(value any) error {
 		given = fmt.Sprint(value)
 	}
 	if s.secret && given == masked {
-		return fmt.Errorf("%s (%s): %s is what 'tidemill config' prints for a secret: put the secret itself there, or leave the key out", s.key, s.env(), masked)
+		return fmt.Errorf("%s (%s): %s is what 'tidemill config' prints for a secret: put the secret itself there, or leave the key out", s.key, from, masked)
 	}
 	scratch := pflag.NewFlagSet("", pflag.ContinueOnError)
 	s.add(scratch, "x")
@@ -161,7 +171,7 @@ func (s setting) set(value any) error {
 		if s.secret {
 			shown = "the value"
 		}
-		return fmt.Errorf("%s (%s): %s does not fit: want %s", s.key, s.env(), shown, s.wants())
+		return fmt.Errorf("%s (%s): %s does not fit: want %s", s.key, from, shown, s.wants())
 	}
 	return nil
 }
@@ -201,7 +211,7 @@ func Given(flags *pflag.FlagSet, key string) (bool, error) {
 	for _, s := range defaults.list() {
 		known[s.key] = s
 	}
-	if wrong := loadFile(read, flags, known); len(wrong) > 0 {
+	if wrong := loadFile(read, flags, known, map[string]string{}); len(wrong) > 0 {
 		return false, fmt.Errorf("%w:\n%w", ErrInvalid, errors.Join(wrong...))
 	}
 	return read.Exists(key), nil

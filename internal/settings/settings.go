@@ -126,7 +126,8 @@ type Log struct {
 	Commands bool
 }
 
-// Default returns the defaults: those of `tidemill up`.
+// Default returns the defaults: those of `tidemill up`. Nothing listens where others than this machine's users could reach it,
+// for nobody is asked who they are unless a key is given.
 func Default() Settings {
 	return Settings{
 		Data: "tidemill-data",
@@ -139,12 +140,12 @@ func Default() Settings {
 			Guarantee: string(processors.ExactlyOnce), OnError: string(processors.DeadLetter), CommitInterval: 50 * time.Millisecond,
 			SessionTimeout: 10 * time.Second, HeartbeatInterval: time.Second, RebalanceTimeout: 30 * time.Second, CacheMB: 32,
 		},
-		Calculator: Calculator{Addr: ":3030", Wait: 2 * time.Second},
+		Calculator: Calculator{Addr: "127.0.0.1:3030", Wait: 2 * time.Second},
 		Ordering: Ordering{
-			CommandAddr: ":9001", QueryAddr: ":9002", PageAddr: ":9000", CommandURL: "http://localhost:9001", QueryURL: "http://localhost:9002",
+			CommandAddr: "127.0.0.1:9001", QueryAddr: "127.0.0.1:9002", PageAddr: "127.0.0.1:9000", CommandURL: "http://localhost:9001", QueryURL: "http://localhost:9002",
 			AffordableFrom: "5.00", AffordableTo: "50.00", Wait: 2 * time.Second,
 		},
-		Admin: Admin{Addr: ":3031"},
+		Admin: Admin{Addr: "127.0.0.1:3031"},
 		Log:   Log{Level: "info", Format: "text", Commands: true},
 	}
 }

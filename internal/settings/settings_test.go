@@ -102,14 +102,15 @@ func TestProblemsAreToldTogether(t *testing.T) {
 	for _, want := range []string{
 		"calculater.addr", `"log.formt"`, `did you mean "admin.addr"`, "log.level", "topics.partitions", "a whole number", "TIDEMILL_PROCESSOR_COMMIT_INTERVAL",
 		"a duration", `"nohost"`, "guarantee", "calculator.addr", "calculator.view-url", "auth.key-file", "sasl",
-		"dial-timeout", "log.commands", "true or false", "processor.cache-mb",
+		"(--dial-timeout)", "log.commands (--log-commands)", "true or false", "processor.cache-mb", `did you mean "calculator.addr"`, `did you mean "log.format"`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error says nothing of %s:\n%v", want, err)
 		}
 	}
-	if _, err := load(t, "a.yaml", "calculator: {wait: soon}\n"); err == nil || strings.Count(err.Error(), "calculator.wait") != 1 {
-		t.Errorf("a value that is no duration is not told once: %v", err)
+	if _, err := load(t, "a.yaml", "calculator: {wait: soon}\n"); err == nil || strings.Count(err.Error(), "calculator.wait") != 1 ||
+		!strings.Contains(err.Error(), "a.yaml") || strings.Contains(err.Error(), "TIDEMILL_CALCULATOR_WAIT") {
+		t.Errorf("a value that is no duration is not told once, of its file: %v", err)
 	}
 	if strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("the error tells a password:\n%v", err)
@@ -196,5 +197,36 @@ func TestAuthorizer(t *testing.T) {
 	}
 	if _, err := (settings.Auth{KeyFile: filepath.Join(t.TempDir(), "none")}).Authorizer(); !errors.Is(err, settings.ErrInvalid) {
 		t.Errorf("with a file that is not there: %v", err)
+	}
+}
+
+// A variable that begins as ours do and is none of them is refused, with the one that it may have been meant to be. Others' are
+// left alone.
+func TestUnknownVariables(t *testing.T) {
+	for name, want := range map[string]string{
+		"TIDEMILL_CALCULATOR_ADRR":       `did you mean "TIDEMILL_CALCULATOR_ADDR"?`,
+		"TIDEMILL_BROKER":                `did you mean "TIDEMILL_BROKERS"?`,
+		"TIDEMILL_COMMIT_INTERVALL":      "'tidemill config' lists them all",
+		"TIDEMILL_PROCESSOR_INSTANCE":    `did you mean "TIDEMILL_PROCESSOR_INSTANCE_ID"?`,
+		"TIDEMILL_KEYFILE":               `did you mean "TIDEMILL_`,
+		"TIDEMILL_":                      "'tidemill config' lists them all",
+		"TIDEMILL_NOTHING_OF_THE_SORT_X": "'tidemill config' lists them all",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, "1")
+			_, err := load(t, "", "")
+			if !errors.Is(err, settings.ErrInvalid) || !strings.Contains(err.Error(), name+": there is no such variable") || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s is answered with %v, want %s", name, err, want)
+			}
+		})
+	}
+	for _, name := range []string{
+		"TIDEMILL_TEST_LOG", "TIDEMILL_PORT", "TIDEMILL_SERVICE_HOST", "TIDEMILL_SERVICE_PORT_HTTP", "TIDEMILL_PORT_3030_TCP_ADDR", "TIDEMILL_QUERY_PORT_9002_TCP",
+		"TIDEMILLER",
+	} {
+		t.Setenv(name, "x")
+	}
+	if _, err := load(t, "", ""); err != nil {
+		t.Errorf("others' variables are refused: %v", err)
 	}
 }

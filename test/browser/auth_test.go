@@ -11,8 +11,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// guarded starts everything with authorization, and returns what signs tokens: ann's, with a scope.
-func guarded(t *testing.T) (s *server, token func(scope string) string) {
+// guarded starts everything with authorization, and returns what signs tokens: ann's, with a scope, that last so long.
+func guarded(t *testing.T) (s *server, token func(scope string, life time.Duration) string) {
 	t.Helper()
 	secret := strings.Repeat("secret", 8)
 	key := filepath.Join(t.TempDir(), "key")
@@ -24,10 +24,10 @@ func guarded(t *testing.T) (s *server, token func(scope string) string) {
 	s.process.Args = append(s.process.Args, "--auth-key-file", key)
 	s.start()
 	s.awaitReady()
-	return s, func(scope string) string {
+	return s, func(scope string, life time.Duration) string {
 		t.Helper()
 		signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-			"sub": "ann", "scope": scope, "exp": time.Now().Add(time.Hour).Unix(),
+			"sub": "ann", "scope": scope, "exp": time.Now().Add(life).Unix(),
 		}).SignedString([]byte(secret))
 		if err != nil {
 			t.Fatal(err)
@@ -60,7 +60,7 @@ func TestAuthorization(t *testing.T) {
 		u.readable()
 		u.signIn("nonsense")
 		u.shows(".sign-in", "The server wants a token")
-		u.signIn(token("ordering:read ordering:write"))
+		u.signIn(token("ordering:read ordering:write", time.Hour))
 		u.shows("[data-connection]", "Live")
 		u.sees("nothing is asked any more", `!document.querySelector(".sign-in") && !document.querySelector("[role=alert]")`)
 		u.order("Tea", "4.99")
@@ -76,10 +76,30 @@ func TestAuthorization(t *testing.T) {
 		u.shows(".sign-in", "The server wants a token")
 		u.shows("[role=alert]", "once you have signed in")
 		u.screenshot("calculator-sign-in")
-		u.signIn(token("calculator:read calculator:write"))
+		u.signIn(token("calculator:read calculator:write", time.Hour))
 		u.shows("[data-connection]", "Live")
 		u.create("3", "3.0")
 		u.steps(1)
 		u.sees("nothing is asked any more", `!document.querySelector(".sign-in") && !document.querySelector("[role=alert]")`)
+	})
+	// Nobody does anything: the streams end with the token, and the page asks for another one.
+	t.Run("expiry", func(t *testing.T) {
+		orders, values := newUser(t), newUser(t)
+		orders.open(s.page + "/ordering#/customers/ann")
+		values.open(s.calculator)
+		const scopes = "ordering:read ordering:write calculator:read calculator:write"
+		for _, u := range []*user{orders, values} {
+			u.serverGone(true) // as above
+			u.shows(".sign-in", "The server wants a token")
+			u.signIn(token(scopes, 5*time.Second))
+			u.shows("[data-connection]", "Live")
+			u.sees("nothing is asked", `!document.querySelector(".sign-in")`)
+		}
+		for _, u := range []*user{orders, values} {
+			u.shows(".sign-in", "The server wants a token")
+			u.signIn(token(scopes, time.Hour))
+			u.shows("[data-connection]", "Live")
+			u.sees("nothing is asked any more", `!document.querySelector(".sign-in") && !document.querySelector("[role=alert]")`)
+		}
 	})
 }

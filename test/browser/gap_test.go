@@ -66,7 +66,7 @@ func TestGap(t *testing.T) {
 	s := shared(t)
 	t.Run("ordering", func(t *testing.T) {
 		u := newUser(t)
-		u.door(s.page, "gap")
+		u.door(s.page, unique("gap"))
 		u.has("CHEAP", 0)
 		u.gap("an order in its bucket", ".place", "(i) => [`Gap ${i}`, \"1.23\"]",
 			"(i) => document.querySelector(\"[data-bucket=CHEAP] [data-order] .label\")?.firstChild.data === `Gap ${i}`")

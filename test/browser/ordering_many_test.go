@@ -64,7 +64,8 @@ func TestOrderingLongBuckets(t *testing.T) {
 	s := shared(t)
 	const cheap, affordable, expensive = 2500, 1500, 1000
 	u := newUser(t)
-	u.door(s.page, "many") // which sees them come
+	customer := unique("many")
+	u.door(s.page, customer) // which sees them come
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 	defer client.CloseIdleConnections()
 	var wait sync.WaitGroup
@@ -79,7 +80,7 @@ func TestOrderingLongBuckets(t *testing.T) {
 				if i >= cheap+affordable {
 					price = "75.50"
 				}
-				failures[g] = post(client, s.page, "many", fmt.Sprintf("Item %d", i), price)
+				failures[g] = post(client, s.page, customer, fmt.Sprintf("Item %d", i), price)
 			}
 		})
 	}
@@ -131,7 +132,7 @@ func TestOrderingOddInput(t *testing.T) {
 	u := newUser(t)
 	u.open(s.page + "/ordering#/customers/%E0%A4%A")
 	u.shows("h1", "%E0%A4%A")
-	customer := "<i>Zoë & Søn</i> / 北京 🍵"
+	customer := unique("<i>Zoë & Søn</i> / 北京 🍵")
 	u.door(s.page, customer)
 	u.shows("h1", customer)
 	labels := []string{

@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net/url"
 	"strings"
@@ -9,6 +10,9 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
+
+// unique returns a customer whom no other test has, and no earlier run of the same test: the server of the tests stays.
+func unique(name string) string { return name + "-" + strings.ToLower(rand.Text()[:8]) }
 
 // order places an order as a person does.
 func (u *user) order(item, price string) {
@@ -31,19 +35,20 @@ func TestOrdering(t *testing.T) {
 	chromium.start(t)
 	s := shared(t)
 	ann, too, ben := newUser(t), newUser(t), newUser(t)
+	one, another := unique("ann"), unique("ben")
 	ann.open(s.page)
 	ann.shows(".systems", "Calculator")
 	ann.screenshot("start")
 	ann.readable()
 	ann.click("Ordering")
-	ann.fill("Customer", "ann"+kb.Enter)
-	too.open(s.page + "/ordering#/customers/ann")
-	ben.open(s.page + "/ordering#/customers/ben")
+	ann.fill("Customer", one+kb.Enter)
+	too.open(s.page + "/ordering#/customers/" + one)
+	ben.open(s.page + "/ordering#/customers/" + another)
 	for _, u := range []*user{ann, too, ben} {
 		u.shows("[data-connection]", "Live")
 	}
-	for _, one := range []struct{ item, price string }{{"Tea", "4.99"}, {"Soap", "5.00"}, {"Lamp", "50.00"}, {"Chair", "50.01"}} {
-		ann.order(one.item, one.price)
+	for _, order := range []struct{ item, price string }{{"Tea", "4.99"}, {"Soap", "5.00"}, {"Lamp", "50.00"}, {"Chair", "50.01"}} {
+		ann.order(order.item, order.price)
 	}
 	for _, u := range []*user{ann, too} {
 		u.has("CHEAP", 1)
@@ -84,7 +89,7 @@ func TestOrderingByKeyboard(t *testing.T) {
 	u := newUser(t)
 	u.open(s.page + "/ordering")
 	u.tabTo(".door input")
-	u.press("keys" + kb.Enter)
+	u.press(unique("keys") + kb.Enter)
 	u.shows("[data-connection]", "Live")
 	u.pastNavigation()
 	u.tabTo(".place input")
@@ -144,7 +149,7 @@ func TestOrderingOneServiceAway(t *testing.T) {
 	command, query := newGate(t, s.command), newGate(t, s.query)
 	page := pageServer(t, command.url(), query.url())
 	u := newUser(t)
-	u.door(page, "away")
+	u.door(page, unique("away"))
 	u.order("Tea", "1.00")
 	u.has("CHEAP", 1)
 	u.serverGone(true)

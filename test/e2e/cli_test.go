@@ -26,7 +26,7 @@ func findChild(t *testing.T, p *process) int {
 	t.Helper()
 	pid, err := tidemilltest.ChildOf(p.PID())
 	if err != nil {
-		t.Skip("there is no /proc to find the broker process in")
+		t.Skipf("skipped: the broker, a child of the process under test, is looked for in /proc, which Linux has: %v", err)
 	}
 	return pid
 }
@@ -58,7 +58,10 @@ func TestOperating(t *testing.T) {
 	expect(0, nil, "tail", "calculator-dead-letters", "--from", "0", "--brokers", brokers)
 	expect(1, []string{"topic missing"}, "tail", "no-such-topic", "--from", "0", "--brokers", brokers)
 	expect(2, []string{"--since"}, "tail", "calculator-events", "--since", "yesterday", "--brokers", brokers)
-	expect(4, []string{"would delete topic calculator-values-changelog", "has member"}, "reset", "calculator", "--brokers", brokers, "--data", data)
+	expect(2, []string{"--from 1000000 is beyond the end of calculator-events: partition 0 at "}, "tail", "calculator-events", "--from", "1000000", "--follow", "--brokers", brokers)
+	expect(2, []string{"--limit -3"}, "tail", "calculator-events", "--from", "beginning", "-n", "-3", "--brokers", brokers)
+	expect(4, []string{"would delete topic calculator-values-changelog", "has member", "WARNING: calculator-events, calculator-rejections, calculator-dead-letters stay", "everything twice: calculator-history"},
+		"reset", "calculator", "--brokers", brokers, "--data", data)
 	expect(4, []string{"another tidemill runs", "another directory"}, "broker", "--broker-addr", "127.0.0.1:0", "--data", data)
 	for path, want := range map[string]string{
 		"/metrics": "tidemill_processor_records_total", "/healthz": "alive", "/readyz": `"ready":true`, "/debug/pprof/cmdline": "tidemill",
@@ -115,7 +118,10 @@ func TestUsage(t *testing.T) {
 		{[]string{"describe", "calculator", "--format", "json"}, 0, []string{`"calculator-commands"`}},
 		{[]string{"config", "--config", bad}, 2, []string{"calculator.adr", "log.level", "processor.session-timeout", "a duration"}},
 		{[]string{"config", "--brokers", "one"}, 2, []string{"host:port"}},
-		{[]string{"config"}, 0, []string{"addr: \":3030\"", "TIDEMILL_CALCULATOR_ADDR"}},
+		{[]string{"config"}, 0, []string{"addr: \"127.0.0.1:3030\"", "TIDEMILL_CALCULATOR_ADDR"}},
+		{[]string{"help", "calculator", "view"}, 0, []string{"Answer queries", "--calculator-url"}},
+		{[]string{"help", "nope"}, 2, []string{`"tidemill nope"`, "calculator"}},
+		{[]string{"help", "calculator", "nope"}, 2, []string{`"tidemill calculator nope"`, "subscriptions"}},
 		{[]string{"topics", "--brokers", freeAddr(t), "--request-timeout", "300ms"}, 3, []string{"broker unreachable", "--brokers"}},
 		{[]string{"completion", "bash"}, 0, []string{"tidemill"}},
 		{[]string{"completion", "csh"}, 2, []string{"csh", "zsh"}},

@@ -1,5 +1,0 @@
-//go:build !race
-
-package hotpath_test
-
-const raceEnabled = false
