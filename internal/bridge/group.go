@@ -44,6 +44,11 @@ func (g *group) Consume(ctx context.Context, topics []string, handler sarama.Con
 			return nil
 		}
 		p.config.Observer.SessionEnded(err)
+		if errors.Is(err, ErrInstanceInUse) {
+			if err = p.confirmInUse(ctx, err); ctx.Err() != nil {
+				return nil
+			}
+		}
 		if fatal(err) {
 			return err
 		}
@@ -101,6 +106,17 @@ func (g *group) session(ctx, last context.Context, topics []string, handler sara
 		return p.inUse(err)
 	}
 	return err
+}
+
+// confirmInUse returns an error of ErrInstanceInUse as it is if another process does live under our instance id. If none does, a
+// join that was given up long ago, by this process or an earlier one, has come late, and rejoining mends it.
+func (p *Processor) confirmInUse(ctx context.Context, err error) error {
+	p.logger.Warn("another member of the group has this instance id; looking whether a process is behind it", "error", err)
+	member, stays := p.admin.StaysJoined(ctx, p.config.SubTopology.Group, p.config.InstanceID, p.config.Timeouts.Session)
+	if !stays {
+		return fmt.Errorf("no process is behind the member that had taken the instance id %s", p.config.InstanceID)
+	}
+	return fmt.Errorf("%w (it runs on %s as %s)", err, member.Host, member.ClientID)
 }
 
 // unstablePatience is how many times in a row the offsets may be those of a transaction that ends by itself.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -424,6 +425,48 @@ func TestRule10SecondProcess(t *testing.T) {
 		c.counted()
 		stop()
 	})
+}
+
+// TestRule10LateJoin: a join under our instance id that nobody stands behind takes it from us. We take it back when that member
+// has expired.
+func TestRule10LateJoin(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
+		c := newCounting(t, b, 2)
+		sessions := c.watch.sessions()
+		stop := c.run()
+		c.await("it runs", func() bool { return c.watch.sessions() > sessions })
+		c.produce(50)
+		c.counted()
+		c.joinAs(c.config.InstanceID)
+		c.produce(50)
+		c.counted()
+		stop()
+	})
+}
+
+// joinAs joins the group under an instance id, as a request that comes late would, and does nothing more.
+func (c *counting) joinAs(instance string) {
+	c.t.Helper()
+	client := c.broker.Client(c.t)
+	describe := kmsg.NewPtrDescribeGroupsRequest()
+	describe.Groups = []string{c.sub.Group}
+	described, err := describe.RequestWith(c.t.Context(), client)
+	if err != nil || len(described.Groups) != 1 || len(described.Groups[0].Members) != 1 {
+		c.t.Fatalf("the group is %+v, %v", described, err)
+	}
+	group := described.Groups[0]
+	protocol := kmsg.NewJoinGroupRequestProtocol()
+	protocol.Name, protocol.Metadata = group.Protocol, group.Members[0].ProtocolMetadata
+	join := kmsg.NewPtrJoinGroupRequest()
+	join.Group, join.InstanceID, join.ProtocolType, join.Protocols = c.sub.Group, &instance, group.ProtocolType, append(join.Protocols, protocol)
+	join.SessionTimeoutMillis, join.RebalanceTimeoutMillis = int32(c.config.Timeouts.Session.Milliseconds()), int32(c.config.Timeouts.Rebalance.Milliseconds())
+	joined, err := join.RequestWith(c.t.Context(), client)
+	if err == nil {
+		err = kerr.ErrorForCode(joined.ErrorCode)
+	}
+	if err != nil || joined.MemberID == group.Members[0].MemberID {
+		c.t.Fatalf("joining as %s: %v, as member %s", instance, err, joined.MemberID)
+	}
 }
 
 // TestRule11OlderTransactions: where the cluster does not add groups to transactions by itself, they are added.

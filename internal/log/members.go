@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -21,11 +24,18 @@ type GroupMember struct {
 func (a *Admin) GroupMembers(ctx context.Context, group string) (state string, members []GroupMember, err error) {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
+	if state, members, err = groupMembers(ctx, a.cl, group); err != nil {
+		return "", nil, a.explain("describing group "+group, err)
+	}
+	return state, members, nil
+}
+
+func groupMembers(ctx context.Context, cl *kgo.Client, group string) (state string, members []GroupMember, err error) {
 	req := kmsg.NewPtrDescribeGroupsRequest()
 	req.Groups = []string{group}
 	passing := anyOf(kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.NotCoordinator)
 	err = retry(ctx, passing, func() error {
-		resp, err := ask(ctx, a.cl, req)
+		resp, err := ask(ctx, cl, req)
 		if err != nil {
 			return err
 		}
@@ -50,8 +60,55 @@ func (a *Admin) GroupMembers(ctx context.Context, group string) (state string, m
 		}
 		return nil
 	})
-	if err != nil {
-		return "", nil, a.explain("describing group "+group, err)
+	return state, members, err
+}
+
+// expiryPoll is how often StaysJoined asks; expiryMargin is for the coordinator, which expires a member some time after its
+// session's end.
+const (
+	expiryPoll   = 200 * time.Millisecond
+	expiryMargin = time.Second
+)
+
+// StaysJoined reports whether somebody gives signs of life under a static instance id (KIP-345): whether its member is still in
+// the group after a session time-out. That takes as long, and begins anew whenever nobody answers, since a coordinator that
+// starts counts from there. A join that its sender has given up can reach the coordinator late, and take the id from whoever has
+// it by then (KAFKA-20985); no heartbeat comes for that one. member is who has the id. Where ctx ends first, nobody stays.
+func (a *Admin) StaysJoined(ctx context.Context, group, instance string, session time.Duration) (member GroupMember, stays bool) {
+	return StaysJoined(ctx, a.cl, group, instance, session)
+}
+
+// StaysJoined is Admin.StaysJoined for other clients.
+func StaysJoined(ctx context.Context, cl *kgo.Client, group, instance string, session time.Duration) (member GroupMember, stays bool) {
+	since := time.Now()
+	for {
+		member, found, err := staticMember(ctx, cl, group, instance)
+		switch {
+		case err != nil:
+			since = time.Now()
+		case !found:
+			return GroupMember{}, false
+		case time.Since(since) > session+expiryMargin:
+			return member, true
+		}
+		select {
+		case <-ctx.Done():
+			return member, false
+		case <-time.After(expiryPoll):
+		}
 	}
-	return state, members, nil
+}
+
+// expiryCall bounds one question of StaysJoined.
+const expiryCall = 5 * time.Second
+
+func staticMember(ctx context.Context, cl *kgo.Client, group, instance string) (member GroupMember, found bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, expiryCall)
+	defer cancel()
+	_, members, err := groupMembers(ctx, cl, group)
+	at := slices.IndexFunc(members, func(m GroupMember) bool { return m.InstanceID == instance })
+	if err != nil || at < 0 {
+		return GroupMember{}, false, err
+	}
+	return members[at], true, nil
 }

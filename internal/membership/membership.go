@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidemill/tidemill/internal/log"
 	"github.com/tidemill/tidemill/internal/share"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -113,6 +114,9 @@ func (m *Member) Run(ctx context.Context) error {
 	backoff := backoffMin
 	for ctx.Err() == nil {
 		err := m.serve(ctx, client)
+		if errors.Is(err, ErrFenced) {
+			err = m.confirmFenced(ctx, client, err)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -130,6 +134,17 @@ func (m *Member) Run(ctx context.Context) error {
 		backoff = min(2*backoff, backoffMax)
 	}
 	return nil
+}
+
+// confirmFenced returns an error of ErrFenced as it is if another process does live under this instance's name, and another
+// error if joining again mends it.
+func (m *Member) confirmFenced(ctx context.Context, client *kgo.Client, err error) error {
+	m.log.Warn("another member of the group has this instance's name; looking whether a process is behind it")
+	if _, stays := log.StaysJoined(ctx, client, m.config.Group, m.config.Instance, m.config.Session); stays {
+		return err
+	}
+	m.id = ""
+	return fmt.Errorf("no process is behind the member that had taken the name %s", m.config.Instance)
 }
 
 // fatal reports whether trying again is of no use.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidemill/tidemill/internal/kafkatest"
 	"github.com/tidemill/tidemill/internal/share"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -268,6 +269,49 @@ func TestAnnounce(t *testing.T) {
 			t.Fatalf("the draining member still has %v", current.With("second", share.Owner))
 		}
 	}
+}
+
+// TestLateJoin: a join under a member's name that nobody stands behind, as one that comes late, does not end the member.
+func TestLateJoin(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
+		g := newGroup(t, b)
+		first := g.join(t, "first")
+		before := agree(t, first)
+		name := "first"
+		described := first.described
+		metadata, err := described.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		protocol := kmsg.NewJoinGroupRequestProtocol()
+		protocol.Name, protocol.Metadata = share.Protocol, metadata
+		request := kmsg.NewPtrJoinGroupRequest()
+		request.Group, request.InstanceID, request.ProtocolType = g.name, &name, share.ProtocolType
+		request.SessionTimeoutMillis, request.RebalanceTimeoutMillis = int32(session.Milliseconds()), int32(rebalanceTimeout.Milliseconds())
+		request.Protocols = append(request.Protocols, protocol)
+		late, err := request.RequestWith(t.Context(), b.Client(t))
+		if err == nil {
+			err = kerr.ErrorForCode(late.ErrorCode)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.Announce() // to meet the other one now
+		deadline := time.Now().Add(patient)
+		for {
+			current, changed := first.last()
+			if current.Generation > before.Generation && current.Refused == nil {
+				break
+			}
+			select {
+			case <-changed:
+			case err := <-first.ended:
+				t.Fatalf("it has ended: %v", err)
+			case <-time.After(time.Until(deadline)):
+				t.Fatalf("its last generation is %d, that before was %d", current.Generation, before.Generation)
+			}
+		}
+	})
 }
 
 // What only an operator can mend ends Run with an error that says so.

@@ -173,15 +173,25 @@ func examine(t *testing.T, w *world, c *clients, acknowledged map[history.Place]
 		found.report.Writes+found.report.Reads, found.report.Keys, stores, len(found.problems)+len(w.problems))
 }
 
-// keep saves the processes' logs.
+// keep saves the processes' logs, and Kafka's.
 func (w *world) keep(t *testing.T, seed uint64) {
+	files := map[string]string{}
 	for _, p := range append(w.all(), w.extra) {
-		logs := p.Log()
-		if *keepFlag == "" {
-			t.Logf("the log of %s ends with:\n%s", p.name, logs[max(0, len(logs)-2000):])
+		files[p.name] = p.LogFile
+	}
+	if w.kafka != nil {
+		files["broker"] = filepath.Join(w.kafka.DataDir(), "broker.log")
+	}
+	for name, file := range files {
+		logs, err := os.ReadFile(file)
+		if err != nil {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(*keepFlag, fmt.Sprintf("%s-%d-%s.log", w.kind, seed, p.name)), []byte(logs), 0o644); err != nil {
+		if *keepFlag == "" {
+			t.Logf("the log of %s ends with:\n%s", name, logs[max(0, len(logs)-2000):])
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(*keepFlag, fmt.Sprintf("%s-%d-%s.log", w.kind, seed, name)), logs, 0o644); err != nil {
 			t.Error(err)
 		}
 	}
