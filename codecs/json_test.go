@@ -11,7 +11,7 @@ import (
 
 	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/codecs/codectest"
-	"github.com/tidemill/tidemill/internal/budgettest"
+	"github.com/tidemill/tidemill/internal/costtest"
 )
 
 // everything has a field of most kinds that JSON treats in its own way.
@@ -239,7 +239,7 @@ func TestAllocations(t *testing.T) {
 			if err := do(); err != nil {
 				t.Error(err)
 			}
-		}); got > limit && !budgettest.Races {
+		}); got > limit && !costtest.Races {
 			t.Errorf("%s allocates %v times, the budget is %v", what, got, limit)
 		}
 	}

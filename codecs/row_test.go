@@ -10,7 +10,7 @@ import (
 
 	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/codecs/codectest"
-	"github.com/tidemill/tidemill/internal/budgettest"
+	"github.com/tidemill/tidemill/internal/costtest"
 )
 
 type (
@@ -152,7 +152,7 @@ func TestRowAllocations(t *testing.T) {
 		"partition key":    {0, func() { buffer = codecs.AppendPartitionKey(partitioner, buffer[:0], key) }},
 		"append a decimal": {0, func() { buffer, _ = prices.Append(buffer[:0], price) }},
 	} {
-		if got := testing.AllocsPerRun(200, budget.run); got > budget.most && !budgettest.Races {
+		if got := testing.AllocsPerRun(200, budget.run); got > budget.most && !costtest.Races {
 			t.Errorf("%s: %v allocations, want at most %v", name, got, budget.most)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/tidemill/tidemill/commands"
 	"github.com/tidemill/tidemill/commands/outcome"
-	"github.com/tidemill/tidemill/internal/budgettest"
+	"github.com/tidemill/tidemill/internal/costtest"
 )
 
 // postBudget is how often taking in a command may allocate until the log has acknowledged it, without net/http's and the
@@ -45,17 +45,14 @@ func TestPostAllocations(t *testing.T) {
 	request := httptest.NewRequest(http.MethodPost, "/values", body)
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Prefer", "respond-async")
-	got := testing.AllocsPerRun(1000, func() {
+	post := func() {
 		body.Reset(`{"value":3}`)
 		request.ContentLength = int64(body.Len())
 		clear(response.header)
 		handler.ServeHTTP(response, request)
-	})
-	if response.status != http.StatusAccepted {
-		t.Fatalf("status %d", response.status)
+		if response.status != http.StatusAccepted {
+			t.Fatalf("status %d", response.status)
+		}
 	}
-	t.Logf("a POST allocates %v times, the budget is %v", got, postBudget)
-	if got > postBudget && !budgettest.Races {
-		t.Errorf("a POST allocates %v times, the budget is %v", got, postBudget)
-	}
+	costtest.Check(t, "request", 1, costtest.Budget{Name: "POST", Most: postBudget, Prepare: func(testing.TB) func() { return post }})
 }

@@ -1,7 +1,6 @@
 package processors_test
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/internal/kafkatest"
+	"github.com/tidemill/tidemill/internal/runtest"
 	"github.com/tidemill/tidemill/kafka"
 	"github.com/tidemill/tidemill/processors"
 	"github.com/tidemill/tidemill/topology"
@@ -55,37 +55,15 @@ func config(t testing.TB, b kafkatest.Broker) processors.Config {
 // run starts a processor and returns the function that stops it and waits.
 func run(t testing.TB, p *processors.Processor) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
+	running := runtest.Start(t, "processor", 30*time.Second, p.Run)
 	select {
 	case <-p.Ready():
-	case err := <-done:
-		cancel()
-		t.Fatalf("the processor ended: %v", err)
+	case <-running.Ended():
+		t.Fatal("the processor has ended")
 	case <-time.After(30 * time.Second):
-		cancel()
-		<-done
 		t.Fatalf("the processor is not ready: %+v", p.Status())
 	}
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("the processor ended with: %v", err)
-			}
-		case <-time.After(30 * time.Second):
-			t.Error("the processor does not stop")
-		}
-	}
-	t.Cleanup(stop)
-	return stop
+	return func() { _ = running.Stop() } // the test's end reports its error
 }
 
 func TestCommandsBecomeEventsOnce(t *testing.T) {

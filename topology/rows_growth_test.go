@@ -2,15 +2,15 @@ package topology_test
 
 import (
 	"fmt"
-	"runtime"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/tidemill/tidemill/codecs"
+	"github.com/tidemill/tidemill/internal/costtest"
 	"github.com/tidemill/tidemill/internal/graph"
 	"github.com/tidemill/tidemill/internal/store"
+	"github.com/tidemill/tidemill/internal/store/storetest"
 	"github.com/tidemill/tidemill/internal/task"
 	"github.com/tidemill/tidemill/topology"
 )
@@ -45,16 +45,13 @@ func TestRowsCostTheSame(t *testing.T) {
 }
 
 // growth returns how much more processor time an order of a customer with so many orders takes than one of customers who have
-// ten: the median of rounds that take turns.
+// ten.
 func growth(t *testing.T, built *topology.Topology, topic string, orders int) float64 {
 	t.Helper()
-	const customers, perRound, rounds = 500, 500, 9
-	engine, err := store.OpenLevelDB(t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer engine.Close()
+	const customers, perRound = 500, 500
+	engine := storetest.LevelDB(t)
 	g := &growing{t: t, topic: topic, engine: engine, batch: store.NewBatch()}
+	var err error
 	g.task, err = task.New(task.Config{SubTopology: subOf(t, built.Graph(), topic), Partitions: 1, Base: engine})
 	if err != nil {
 		t.Fatal(err)
@@ -65,15 +62,10 @@ func growth(t *testing.T, built *topology.Topology, topic string, orders int) fl
 	for range orders / perRound {
 		g.orders(perRound, many)
 	}
-	var ratios []float64
-	for range rounds {
-		runtime.GC()
-		one := g.orders(perRound, few)
-		runtime.GC()
-		ratios = append(ratios, g.orders(perRound, many).Seconds()/one.Seconds())
-	}
-	slices.Sort(ratios)
-	return ratios[rounds/2]
+	return costtest.Ratio(
+		func() time.Duration { return g.orders(perRound, few) },
+		func() time.Duration { return g.orders(perRound, many) },
+	)
 }
 
 func subOf(t *testing.T, g *graph.Graph, topic string) *graph.SubTopology {
@@ -114,7 +106,7 @@ func (g *growing) orders(count int, customer func(int) string) time.Duration {
 		records = append(records, task.Record{Topic: g.topic, Key: key, Value: value, Offset: g.offset, Timestamp: g.offset})
 		g.offset++
 	}
-	before := processorTime(g.t)
+	before := costtest.ProcessorTime(g.t)
 	for _, record := range records {
 		if err := g.task.Step(record); err != nil {
 			g.t.Fatal(err)
@@ -126,14 +118,5 @@ func (g *growing) orders(count int, customer func(int) string) time.Duration {
 		g.t.Fatal(err)
 	}
 	g.task.Committed()
-	return processorTime(g.t) - before
-}
-
-func processorTime(t *testing.T) time.Duration {
-	t.Helper()
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	return costtest.ProcessorTime(g.t) - before
 }

@@ -5,7 +5,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/tidemill/tidemill/internal/budgettest"
+	"github.com/tidemill/tidemill/internal/costtest"
 	"github.com/tidemill/tidemill/internal/kafkatest"
 )
 
@@ -28,16 +28,13 @@ func TestGetAllocations(t *testing.T) {
 	handler := f.handler(t)
 	request := httptest.NewRequest(http.MethodGet, "/values/3f2c8b1a", nil)
 	w := &statusOnly{discard: discard{header: http.Header{}}}
-	got := testing.AllocsPerRun(2000, func() {
+	get := func() {
 		clear(w.header)
 		w.status = http.StatusOK
 		handler.ServeHTTP(w, request)
-	})
-	if w.status != http.StatusOK {
-		t.Fatalf("status %d", w.status)
+		if w.status != http.StatusOK {
+			t.Fatalf("status %d", w.status)
+		}
 	}
-	t.Logf("a GET allocates %v times, the budget is %v", got, getBudget)
-	if got > getBudget && !budgettest.Races {
-		t.Errorf("a GET allocates %v times, the budget is %v", got, getBudget)
-	}
+	costtest.Check(t, "request", 1, costtest.Budget{Name: "GET", Most: getBudget, Prepare: func(testing.TB) func() { return get }})
 }

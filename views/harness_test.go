@@ -11,16 +11,17 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/tidemill/tidemill/codecs"
-	"github.com/tidemill/tidemill/internal/kafkatest"
-	"github.com/tidemill/tidemill/views"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/tidemill/tidemill/codecs"
+	"github.com/tidemill/tidemill/internal/kafkatest"
+	"github.com/tidemill/tidemill/internal/runtest"
+	"github.com/tidemill/tidemill/views"
 )
 
 func TestMain(m *testing.M) {
@@ -96,23 +97,7 @@ func (f *fixture) open(t testing.TB) *views.View[string, amount] {
 func (f *fixture) run(t testing.TB) *views.View[string, amount] {
 	t.Helper()
 	view := f.open(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- view.Run(ctx) }()
-	f.stop = sync.OnceValue(func() error {
-		cancel()
-		select {
-		case err := <-done:
-			return err
-		case <-time.After(patience):
-			return fmt.Errorf("the view did not stop")
-		}
-	})
-	t.Cleanup(func() {
-		if err := f.stop(); err != nil {
-			t.Errorf("running the view: %v", err)
-		}
-	})
+	f.stop = runtest.Start(t, "view", patience, view.Run).Stop
 	return view
 }
 

@@ -2,7 +2,6 @@ package views_test
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,11 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/tidemill/tidemill/codecs"
 	"github.com/tidemill/tidemill/internal/kafkatest"
 	"github.com/tidemill/tidemill/internal/partition"
+	"github.com/tidemill/tidemill/internal/runtest"
 	"github.com/tidemill/tidemill/views"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 type (
@@ -92,28 +93,9 @@ func (f *rowFixture) run(t testing.TB) (view *views.View[orderRow, int64], stop 
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- view.Run(ctx) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("running the view: %v", err)
-			}
-		case <-time.After(patience):
-			t.Error("the view did not stop")
-		}
-	}
-	t.Cleanup(stop)
+	running := runtest.Start(t, "view", patience, view.Run)
 	f.level(t, view)
-	return view, stop
+	return view, func() { _ = running.Stop() } // the test's end reports its error
 }
 
 func (f *rowFixture) level(t testing.TB, view *views.View[orderRow, int64]) {

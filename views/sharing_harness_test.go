@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/codecs"
+	"github.com/tidemill/tidemill/internal/runtest"
 	"github.com/tidemill/tidemill/views"
 )
 
@@ -165,23 +166,7 @@ func (s *shared) start(t testing.TB, name string, change ...func(*instanceConfig
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- run(ctx) }()
-	i.stop = sync.OnceValue(func() error {
-		cancel()
-		select {
-		case err := <-done:
-			return err
-		case <-time.After(patience):
-			return fmt.Errorf("instance %s did not stop", name)
-		}
-	})
-	t.Cleanup(func() {
-		if err := i.stop(); err != nil {
-			t.Errorf("running %s: %v", name, err)
-		}
-	})
+	i.stop = runtest.Start(t, "instance "+name, patience, run).Stop
 	s.instances = append(s.instances, i)
 	return i
 }
@@ -322,7 +307,13 @@ func (s *shared) settled(t testing.TB, instances ...*instance) (state sharingSta
 // get asks an instance; the answer's body is read.
 func (i *instance) get(t testing.TB, path string, headers ...string) (*http.Response, []byte) {
 	t.Helper()
-	request, err := http.NewRequest(http.MethodGet, i.url+path, nil)
+	return get(t, i.url+path, headers...)
+}
+
+// get sends a request; headers come as name and value in turn.
+func get(t testing.TB, url string, headers ...string) (*http.Response, []byte) {
+	t.Helper()
+	request, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

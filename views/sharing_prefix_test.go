@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -102,21 +101,8 @@ func (i *rowInstance) state(t testing.TB) (state sharingState) {
 
 func (i *rowInstance) get(t testing.TB, query string) (*http.Response, string) {
 	t.Helper()
-	request, err := http.NewRequest(http.MethodGet, i.url+"/orders"+query, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Prefer", "wait=20")
-	request.Header.Set("Tidemill-Max-Staleness", "0") // all that is written is there
-	response, err := client.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	// All that is written is there.
+	response, body := get(t, i.url+"/orders"+query, "Prefer", "wait=20", "Tidemill-Max-Staleness", "0")
 	return response, string(body)
 }
 

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tidemill/tidemill/internal/budgettest"
+	"github.com/tidemill/tidemill/internal/costtest"
 	"github.com/tidemill/tidemill/internal/kafkatest"
 	"github.com/tidemill/tidemill/internal/streamtest"
 )
@@ -66,7 +66,7 @@ func TestWatchLoad(t *testing.T) {
 		*watchers, streamtest.Megabytes(alone), streamtest.Megabytes(open), opened.Round(time.Millisecond), streamtest.Megabytes(now), loadChanges,
 		streamtest.Megabytes(peak), streamtest.Megabytes(bound), float64(peak-alone)/1e3/float64(*watchers))
 	t.Logf("a change reached all in %v (median), %v (longest)", took[len(took)/2].Round(time.Microsecond), took[len(took)-1].Round(time.Microsecond))
-	if peak > bound && !budgettest.Races { // the race detector takes up several times the memory
+	if peak > bound && !costtest.Races { // the race detector takes up several times the memory
 		t.Errorf("%d subscriptions take %.1f MB, the bound is %.1f MB", *watchers, streamtest.Megabytes(peak), streamtest.Megabytes(bound))
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/apps/ordering"
-	"github.com/tidemill/tidemill/internal/budgettest"
+	"github.com/tidemill/tidemill/internal/costtest"
 	"github.com/tidemill/tidemill/internal/kafkatest"
 	"github.com/tidemill/tidemill/internal/streamtest"
 )
@@ -82,7 +82,7 @@ func changesLoad(t *testing.T, shared bool) {
 	t.Logf("an order reached its customer's %d streams in %v (median), %v (longest), and a customer's only one in %v and %v",
 		*onlookers/2, many[len(many)/2].Round(time.Microsecond), many[len(many)-1].Round(time.Microsecond),
 		one[len(one)/2].Round(time.Microsecond), one[len(one)-1].Round(time.Microsecond))
-	if peak > bound && !budgettest.Races { // the race detector takes up several times the memory
+	if peak > bound && !costtest.Races { // the race detector takes up several times the memory
 		t.Errorf("%d streams take %.1f MB, the bound is %.1f MB", *onlookers, streamtest.Megabytes(peak), streamtest.Megabytes(bound))
 	}
 }

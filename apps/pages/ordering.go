@@ -159,14 +159,7 @@ func (o *Ordering) serveServices(w http.ResponseWriter, r *http.Request) {
 		wait.Go(func() { states[i] = s.probe(r.Context()) })
 	}
 	wait.Wait()
-	body, err := json.Marshal(map[string]string{"command": states[0], "query": states[1]})
-	if err != nil {
-		body = []byte("{}") // texts: there is nothing that JSON cannot hold
-	}
-	harden(w.Header())
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write(body) // the client is gone when this fails
+	answer(w, map[string]string{"command": states[0], "query": states[1]})
 }
 
 // probe returns what is wrong with a service, "" for nothing. However many ask, it is asked once a second.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/apps/pages"
+	"github.com/tidemill/tidemill/internal/webtest"
 )
 
 // echo is a service that tells what it was asked.
@@ -63,21 +64,11 @@ func origin(t *testing.T) (page, command *httptest.Server, ready *atomic.Bool) {
 // ask returns status, token and body of an answer.
 func ask(t *testing.T, method, url, body string) (int, string, string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	got, err := webtest.Ask(t.Context(), http.DefaultClient, method, url, body, "Authorization", "Bearer x")
 	if err != nil {
 		t.Fatal(err)
 	}
-	request.Header.Set("Authorization", "Bearer x")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, response.Header.Get("Tidemill-Token"), string(content)
+	return got.Status, got.Header.Get("Tidemill-Token"), got.Body
 }
 
 func TestForwarding(t *testing.T) {

@@ -124,11 +124,16 @@ func serveSystems(w http.ResponseWriter, r *http.Request, systems []System) {
 	for _, system := range systems {
 		links = append(links, link{system.Name, "//" + visible(system.Addr, r.Host) + system.Path})
 	}
-	body, err := json.Marshal(struct {
+	answer(w, struct {
 		Systems []link `json:"systems"`
 	}{links})
+}
+
+// answer answers with what is so now. It has no values but texts.
+func answer(w http.ResponseWriter, now any) {
+	body, err := json.Marshal(now)
 	if err != nil {
-		body = []byte("{}") // strings: there is nothing that JSON cannot hold
+		body = []byte("{}") // there is no text that JSON cannot hold
 	}
 	harden(w.Header())
 	w.Header().Set("Content-Type", "application/json")

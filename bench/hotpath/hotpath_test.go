@@ -7,8 +7,9 @@ import (
 
 	"github.com/tidemill/tidemill/apps/calculator"
 	"github.com/tidemill/tidemill/codecs"
-	"github.com/tidemill/tidemill/internal/budgettest"
+	"github.com/tidemill/tidemill/internal/costtest"
 	"github.com/tidemill/tidemill/internal/store"
+	"github.com/tidemill/tidemill/internal/store/storetest"
 	"github.com/tidemill/tidemill/internal/task"
 )
 
@@ -19,19 +20,17 @@ const (
 )
 
 // budgets are the allocations that a record may cost: each round handles perCommit records.
-var budgets = []budgettest.Budget{
+var budgets = []costtest.Budget{
 	{Name: "step a command, commit its layer", Most: 20, Prepare: stepAndCommit},
 	{Name: "decode a command", Most: 2, Prepare: decodeCommand},
 	{Name: "encode an event", Most: 0, Prepare: encodeEvent},
 	{Name: "encode and decode a value", Most: 0, Prepare: value},
-	{Name: "apply rows to LevelDB", Most: 1, Prepare: func(t testing.TB) func() { return apply(t, openLevelDB(t)) }},
+	{Name: "apply rows to LevelDB", Most: 1, Prepare: func(t testing.TB) func() { return apply(t, storetest.LevelDB(t)) }},
 }
 
-func TestBudgets(t *testing.T) {
-	budgettest.Check(t, "record", perCommit, budgets)
-}
+func TestBudgets(t *testing.T) { costtest.Check(t, "record", perCommit, budgets...) }
 
-func BenchmarkRecord(b *testing.B) { budgettest.Benchmark(b, perCommit, budgets) }
+func BenchmarkRecord(b *testing.B) { costtest.Benchmark(b, perCommit, budgets) }
 
 // load returns commands from the i-th on.
 func load(i, n int) []task.Record {
@@ -58,7 +57,7 @@ func stepAndCommit(t testing.TB) func() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := openLevelDB(t)
+	base := storetest.LevelDB(t)
 	run, err := task.New(task.Config{SubTopology: described.Graph().SubTopologies[0], Partitions: 1, Base: base})
 	if err != nil {
 		t.Fatal(err)
@@ -149,17 +148,4 @@ func apply(t testing.TB, engine store.Engine) func() {
 			t.Fatal(err)
 		}
 	}
-}
-
-func openLevelDB(t testing.TB) store.Engine {
-	engine, err := store.OpenLevelDB(t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := engine.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return engine
 }

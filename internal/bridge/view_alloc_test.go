@@ -9,15 +9,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemill/tidemill/codecs"
-	"github.com/tidemill/tidemill/internal/budgettest"
+	"github.com/tidemill/tidemill/internal/costtest"
 	"github.com/tidemill/tidemill/internal/store"
+	"github.com/tidemill/tidemill/internal/store/storetest"
 )
 
 // viewPerFetch is how many rows a view applies at a time in its budgets' tests.
 const viewPerFetch = 500
 
 // viewBudgets are the allocations that applying a row to a view may cost: each round is a fetch.
-var viewBudgets = []budgettest.Budget{
+var viewBudgets = []costtest.Budget{
 	{Name: "rows", Most: 0.2, Prepare: func(t testing.TB) func() { return applyToView(t, nil, false) }},
 	{Name: "rows and their counts", Most: 9, Prepare: func(t testing.TB) func() {
 		return applyToView(t, []codecs.Prefixer{viewBudgetRows.Partition()}, false)
@@ -27,22 +28,14 @@ var viewBudgets = []budgettest.Budget{
 
 var viewBudgetRows = codecs.Rows(codecs.OrderedString(), codecs.OrderedInt64())
 
-func TestViewApplyBudgets(t *testing.T) { budgettest.Check(t, "row", viewPerFetch, viewBudgets) }
+func TestViewApplyBudgets(t *testing.T) { costtest.Check(t, "row", viewPerFetch, viewBudgets...) }
 
-func BenchmarkViewApply(b *testing.B) { budgettest.Benchmark(b, viewPerFetch, viewBudgets) }
+func BenchmarkViewApply(b *testing.B) { costtest.Benchmark(b, viewPerFetch, viewBudgets) }
 
 // applyToView returns a function that applies the rows of one fetch to a view's partition that can be read, on LevelDB. Half of
 // the rows are there already.
 func applyToView(t testing.TB, counts []codecs.Prefixer, watched bool) func() {
-	engine, err := store.OpenLevelDB(t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := engine.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	engine := storetest.LevelDB(t)
 	hub := newViewHub()
 	hub.active.Store(watched)
 	view := &View{config: ViewConfig{Name: "rows", Topic: "rows-changelog", Now: time.Now}, log: slog.New(slog.DiscardHandler), hub: hub}

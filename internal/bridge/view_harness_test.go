@@ -11,12 +11,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tidemill/tidemill/internal/bridge"
-	"github.com/tidemill/tidemill/internal/kafkatest"
-	"github.com/tidemill/tidemill/internal/store"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/tidemill/tidemill/internal/bridge"
+	"github.com/tidemill/tidemill/internal/kafkatest"
+	"github.com/tidemill/tidemill/internal/runtest"
+	"github.com/tidemill/tidemill/internal/store"
 )
 
 const viewTestPatience = 30 * time.Second
@@ -67,25 +69,8 @@ func (test *viewTest) start(t *testing.T) *bridge.View {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- view.Run(ctx) }()
-	stop := sync.OnceValue(func() error {
-		cancel()
-		select {
-		case err := <-done:
-			return err
-		case <-time.After(viewTestPatience):
-			return fmt.Errorf("the view did not stop")
-		}
-	})
-	t.Cleanup(func() {
-		if err := stop(); err != nil {
-			t.Errorf("running the view: %v", err)
-		}
-		test.log.end()
-	})
-	test.view, test.stop = view, stop
+	t.Cleanup(test.log.end)
+	test.view, test.stop = view, runtest.Start(t, "view", viewTestPatience, view.Run).Stop
 	return view
 }
 

@@ -16,10 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/tidemill/tidemill/internal/broker"
 	"github.com/tidemill/tidemill/internal/kafkatest"
 	"github.com/tidemill/tidemill/internal/log"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // spawn starts the test binary as a broker child.
@@ -176,6 +177,23 @@ func transactForEver(addr string) error {
 	}
 }
 
+// checkAfterCrash starts the broker again: the group is at the last transaction that was told, or at the one after it, and all
+// of them are whole. It returns which the last one is.
+func checkAfterCrash(t *testing.T, round int, dir string, told int64) int64 {
+	t.Helper()
+	b := startPatiently(t, broker.Options{Dir: dir})
+	at, err := newAdmin(t, b.Addr()).CommittedOffsets(t.Context(), group, false, in)
+	ok(t, err)
+	n := at[in][0].Offset
+	if n != told && n != told+1 {
+		t.Errorf("round %d: the group is at %d, the last that was told is %d", round, n, told)
+	}
+	abortOpen(t, b.Addr())
+	checkWhole(t, b.Addr(), parts, n)
+	ok(t, b.Close())
+	return n
+}
+
 // TestParentIsKilled kills a parent in the middle of its transactions: its child
 // stops cleanly by itself, and every transaction is whole.
 func TestParentIsKilled(t *testing.T) {
@@ -216,17 +234,7 @@ func TestParentIsKilled(t *testing.T) {
 			}
 			time.Sleep(5 * time.Millisecond)
 		}
-		b := startPatiently(t, broker.Options{Dir: dir})
-		at, err := newAdmin(t, b.Addr()).CommittedOffsets(t.Context(), group, false, in)
-		ok(t, err)
-		n := at[in][0].Offset
-		if n != told && n != told+1 {
-			t.Errorf("round %d: the group is at %d, the last that was told is %d", round, n, told)
-		}
-		abortOpen(t, b.Addr())
-		checkWhole(t, b.Addr(), parts, n)
-		ok(t, b.Close())
-		told = n // the next round need not tell any
+		told = checkAfterCrash(t, round, dir, told) // the next round need not tell any
 	}
 	if told < 10 {
 		t.Errorf("only %d transactions in ten rounds", told)

@@ -54,17 +54,7 @@ func TestNoRoom(t *testing.T) {
 		if !strings.Contains(said.String(), broker.ErrWrite.Error()) {
 			t.Errorf("round %d: the broker has not said why it ended, and its client %q: %s", round, refused, said.String())
 		}
-		b := startPatiently(t, broker.Options{Dir: dir})
-		at, err := newAdmin(t, b.Addr()).CommittedOffsets(t.Context(), group, false, in)
-		ok(t, err)
-		n := at[in][0].Offset
-		if n != told && n != told+1 {
-			t.Errorf("round %d: the group is at %d, the last that was told is %d", round, n, told)
-		}
-		abortOpen(t, b.Addr())
-		checkWhole(t, b.Addr(), parts, n)
-		ok(t, b.Close())
-		told = n // the next round need not tell any
+		told = checkAfterCrash(t, round, dir, told) // the next round need not tell any
 	}
 	t.Logf("%d transactions", told)
 }

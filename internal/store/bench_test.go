@@ -8,10 +8,11 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/syndtr/goleveldb/leveldb"
+
+	"github.com/tidemill/tidemill/internal/costtest"
 )
 
 const benchmarkKeys = 100_000
@@ -218,7 +219,7 @@ func workload(b *testing.B, options Options, reads bool) {
 	random := rand.New(rand.NewPCG(7, 8))
 	batch := NewBatch()
 	b.ResetTimer()
-	cpu := processorTime(b)
+	cpu := costtest.ProcessorTime(b)
 	for n := 0; n < records; n += size {
 		for i, engine := range engines {
 			batch.Reset()
@@ -236,7 +237,7 @@ func workload(b *testing.B, options Options, reads bool) {
 			}
 		}
 	}
-	b.ReportMetric(float64(processorTime(b)-cpu)/(partitions*records), "cpu-ns/record")
+	b.ReportMetric(float64(costtest.ProcessorTime(b)-cpu)/(partitions*records), "cpu-ns/record")
 	b.ReportMetric(float64(heap()-memory)/(1<<20), "MB")
 	for _, engine := range engines {
 		if err := engine.Close(); err != nil {
@@ -251,15 +252,4 @@ func heap() int64 {
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
 	return int64(stats.HeapAlloc)
-}
-
-// processorTime returns what the process has used, in nanoseconds. On a machine shared with others it says more than
-// the time that has passed.
-func processorTime(b *testing.B) int64 {
-	b.Helper()
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		b.Fatal(err)
-	}
-	return usage.Utime.Nano() + usage.Stime.Nano()
 }

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"github.com/google/uuid"
 
+	"github.com/tidemill/tidemill/internal/costtest"
 	"github.com/tidemill/tidemill/internal/store"
 )
 
@@ -264,7 +264,7 @@ func BenchmarkSets(b *testing.B) {
 			var raw uuid.UUID
 			value := binary.BigEndian.AppendUint64(make([]byte, 8), 1<<40)
 			b.ReportAllocs()
-			began := cpuTime(b)
+			began := costtest.ProcessorTime(b)
 			for n := 0; n < b.N; {
 				batch.Reset()
 				for i := 0; i < 500 && n < b.N; i++ {
@@ -284,7 +284,7 @@ func BenchmarkSets(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64(costtest.ProcessorTime(b)-began)/float64(b.N), "cpu-ns/op")
 		})
 	}
 }
@@ -296,13 +296,4 @@ func levelDBAt(t testing.TB, dir string) store.Engine {
 		t.Fatal(err)
 	}
 	return engine
-}
-
-func cpuTime(b *testing.B) int64 {
-	b.Helper()
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		b.Fatal(err)
-	}
-	return usage.Utime.Nano() + usage.Stime.Nano()
 }

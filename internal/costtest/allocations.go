@@ -1,5 +1,4 @@
-// Package budgettest holds what is hot to budgets of allocations, and measures the same work as benchmarks.
-package budgettest
+package costtest
 
 import "testing"
 
@@ -12,9 +11,9 @@ type Budget struct {
 	Prepare func(t testing.TB) func()
 }
 
-// Check runs each budget's work, and fails where a piece, of which there are so many a round, allocates more; not where the race
-// detector is on.
-func Check(t *testing.T, piece string, pieces int, budgets []Budget) {
+// Check runs each budget's work, and fails where a piece, of which there are so many a round, allocates more; not where the
+// race detector is on.
+func Check(t *testing.T, piece string, pieces int, budgets ...Budget) {
 	for _, budget := range budgets {
 		t.Run(budget.Name, func(t *testing.T) {
 			round := budget.Prepare(t)
