@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tidemill/tidemill/internal/porttest"
 )
 
 // Build builds the command, in .cache/<name> of the module, and returns its path. It is for test packages two directories below
@@ -39,15 +41,14 @@ func Environment() (kept []string) {
 	return kept
 }
 
-// FreeAddr returns a loopback address that was free a moment ago.
+// FreeAddr returns a loopback address that nobody has now, and no other call is given.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := porttest.Take()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // RemoveAll removes a directory that the broker of a killed process may be about to leave: it closes its files by itself.

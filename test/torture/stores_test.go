@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -20,6 +21,9 @@ func checkStores(dir string, changelogs history.Topic) (compared int, problems [
 		}
 		if err != nil || entry.Name() != "TIDEMILL-STORE" || strings.Contains(path, "subscriptions") {
 			return err
+		}
+		if _, err := os.Stat(filepath.Join(filepath.Dir(path), "CURRENT")); errors.Is(err, fs.ErrNotExist) {
+			return nil // killed while LevelDB made it: nothing is in it, and it is made anew at the next start
 		}
 		found, err := checkStore(filepath.Dir(path), changelogs)
 		if err != nil {
