@@ -63,6 +63,9 @@ func (n Number) append(dst []byte) []byte {
 		}
 		return append(dst, "0.0"...)
 	}
+	if tenths := n.value * 10; math.Abs(tenths) < maxTenths && tenths == math.Trunc(tenths) && tenths/10 == n.value {
+		return appendTenths(dst, int64(tenths))
+	}
 	var scratch [32]byte
 	text := strconv.AppendFloat(scratch[:0], n.value, 'e', -1, 64) // d.dddde±dd
 	mantissa, exponent := split(text)
@@ -76,6 +79,19 @@ func (n Number) append(dst []byte) []byte {
 		return append(dst, ".0"...)
 	}
 	return strconv.AppendFloat(dst, n.value, 'f', -1, 64)
+}
+
+// maxTenths is below 16 digits and above what is written without an exponent. Of the numbers with at most 15 digits no two are
+// the same double: if tenths divided by ten give the number again, they are its shortest digits.
+const maxTenths = 1e15
+
+// appendTenths appends a number that has at most one digit behind the point: most have, and need no search for the shortest.
+func appendTenths(dst []byte, tenths int64) []byte {
+	if tenths < 0 {
+		dst, tenths = append(dst, '-'), -tenths
+	}
+	dst = strconv.AppendInt(dst, tenths/10, 10)
+	return append(dst, '.', byte('0'+tenths%10))
 }
 
 // split divides a number in scientific notation.

@@ -50,21 +50,25 @@ func (e *engines) begin() {
 	if err != nil {
 		return // there are none, or opening them will say what is wrong
 	}
-	e.early = map[int32]*opening{}
+	var numbers []int32
 	for _, entry := range entries {
 		if number, err := strconv.ParseInt(entry.Name(), 10, 32); err == nil && number >= 0 && entry.IsDir() {
-			e.early[int32(number)] = e.start(int32(number))
+			numbers = append(numbers, int32(number))
 		}
+	}
+	e.early = map[int32]*opening{}
+	for _, number := range numbers {
+		e.early[number] = e.start(number, len(numbers))
 	}
 }
 
-// open returns the stores of the partitions, opened all at once. What is corrupt is removed, to be restored from the
+// open returns the stores of the partitions, which are all that the processor has, opened all at once. What is corrupt is removed, to be restored from the
 // changelogs.
 func (e *engines) open(numbers ...int32) ([]store.Engine, error) {
 	started := map[int32]*opening{}
 	for _, number := range numbers {
 		if _, open := e.opened[number]; !open {
-			started[number] = e.begun(number)
+			started[number] = e.begun(number, len(numbers))
 		}
 	}
 	err := e.closeEarly()
@@ -88,14 +92,14 @@ func (e *engines) open(numbers ...int32) ([]store.Engine, error) {
 }
 
 // begun returns the opening of a partition's stores, started now unless begin has done it. One that has failed is repeated.
-func (e *engines) begun(number int32) *opening {
+func (e *engines) begun(number int32, among int) *opening {
 	if o, ok := e.early[number]; ok {
 		delete(e.early, number)
 		if <-o.done; o.err == nil {
 			return o
 		}
 	}
-	return e.start(number)
+	return e.start(number, among)
 }
 
 // closeEarly closes what begin has opened and nobody has asked for.
@@ -112,23 +116,23 @@ func (e *engines) closeEarly() error {
 	return errors.Join(errs...)
 }
 
-func (e *engines) start(number int32) *opening {
+func (e *engines) start(number int32, among int) *opening {
 	o := &opening{done: make(chan struct{})}
 	go func() {
 		defer close(o.done)
-		o.engine, o.err = e.openOne(number)
+		o.engine, o.err = e.openOne(number, among)
 	}()
 	return o
 }
 
-func (e *engines) openOne(number int32) (*watchedEngine, error) {
+func (e *engines) openOne(number int32, among int) (*watchedEngine, error) {
 	dir := e.path(number)
-	engine, err := e.openStore(dir)
+	engine, err := e.openStore(dir, among)
 	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrOlderFormat) {
 		if err := e.destroy(number, err); err != nil {
 			return nil, err
 		}
-		engine, err = e.openStore(dir)
+		engine, err = e.openStore(dir, among)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the stores of partition %d: %w", number, err)
@@ -136,13 +140,27 @@ func (e *engines) openOne(number int32) (*watchedEngine, error) {
 	return &watchedEngine{Engine: engine}, nil
 }
 
-func (e *engines) openStore(dir string) (store.Engine, error) {
-	engine, err := store.OpenLevelDB(dir, e.options)
+func (e *engines) openStore(dir string, among int) (store.Engine, error) {
+	options := e.options
+	if options.WriteBuffer == 0 {
+		options.WriteBuffer = min(maxWriteBuffer, max(store.DefaultWriteBuffer, writeBuffers/among))
+	}
+	engine, err := store.OpenLevelDB(dir, options)
 	if err != nil {
 		return nil, err
 	}
-	return store.WithSets(store.WithDeferral(engine), e.sets)
+	return store.WithSets(store.WithDeferral(store.WithPresence(engine, presenceBytes)), e.sets)
 }
+
+// writeBuffers are divided among the stores of the partitions: the larger the buffer, the less often rows of a large state are
+// merged. LevelDB has up to three of them in use.
+const (
+	writeBuffers   = 8 << 20
+	maxWriteBuffer = 4 << 20
+)
+
+// presenceBytes bounds the memory for the keys of each store of a partition: 16 MiB are enough for 8,000,000 keys.
+const presenceBytes = 16 << 20
 
 func (e *engines) path(number int32) string {
 	return filepath.Join(e.dir, strconv.Itoa(int(number)))

@@ -108,7 +108,7 @@ func (r changelogs) consumer(pending map[commit.Place]*restore.Store) (*kgo.Clie
 	client, err := kgo.NewClient(append(options,
 		kgo.ConsumePartitions(from), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.FetchMaxWait(100*time.Millisecond),
-		kgo.FetchMaxPartitionBytes(512<<10), kgo.FetchMaxBytes(4<<20), kgo.WithPools(&fetchedMemory{}))...)
+		kgo.FetchMaxPartitionBytes(1<<20), kgo.FetchMaxBytes(4<<20), kgo.WithPools(&fetchedMemory{}))...)
 	if err != nil {
 		return nil, fmt.Errorf("opening a consumer: %w", err)
 	}

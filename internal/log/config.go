@@ -190,6 +190,8 @@ func (c Config) ClientOptions() ([]kgo.Opt, error) {
 		kgo.ConcurrentTransactionsBackoff(2 * time.Millisecond),
 		kgo.MetadataMinAge(100 * time.Millisecond), // how soon a moved leader or a new topic is noticed
 		kgo.MaxVersions(spoken()),
+		// As Java's producers do. Brokers decompress what they are sent, to look at it: with compression, both sides pay.
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.DisableClientMetrics(), // a client waits a second at its end to push them to brokers that are away
 	}
 	t, err := c.TLSConfig()

@@ -164,6 +164,9 @@ type Store struct {
 // flushBytes is how much is gathered before it is written: enough for a segment of a set, which is made at once then.
 const flushBytes = 4 << 20
 
+// longRestore is how many records make room for a whole batch worth reserving: about as many rows as it has.
+const longRestore = 64 << 10
+
 // Next is the changelog offset to read next.
 func (s *Store) Next() int64 { return s.next }
 
@@ -243,6 +246,9 @@ func (s *Store) Apply(record task.Record, control bool) error {
 	if !s.standing.Found {
 		return fmt.Errorf("%w: group %s, partition %d, changelog %s: the group has expired or was deleted; run 'tidemill reset %s' to begin again from the first command with empty state, or set the group's offsets back where they were, with their metadata",
 			ErrNoCommittedOffset, s.config.Group, s.partition, s.spec.Changelog, s.config.Application)
+	}
+	if s.batch.Len() == 0 && s.target-s.next > longRestore {
+		s.batch.Grow(flushBytes+flushBytes/2, longRestore)
 	}
 	sequence, err := task.Restore(s.batch, s.spec, record, s.standing.Sequence)
 	if err != nil {

@@ -78,6 +78,13 @@ const operationBytes = 24
 // memory returns how many bytes the batch holds.
 func (b *Batch) memory() int { return len(b.data) + operationBytes*len(b.operations) }
 
+// Grow makes room for so many more operations, and bytes of their keys and values: a batch whose size is known beforehand need
+// not grow step by step.
+func (b *Batch) Grow(bytes, operations int) {
+	b.data = slices.Grow(b.data, bytes)
+	b.operations = slices.Grow(b.operations, operations)
+}
+
 // clone returns a copy that shares nothing with the batch and has no memory to spare.
 func (b *Batch) clone() *Batch {
 	return &Batch{

@@ -208,6 +208,37 @@ func BenchmarkWorkload(b *testing.B) {
 	}
 }
 
+// BenchmarkCreate looks for rows that are not there and then puts them, 500 at a time, in a store that grows: what
+// creating costs where there are millions (BENCHTIME=1000000x). The row is the unit.
+func BenchmarkCreate(b *testing.B) {
+	for _, filter := range []bool{true, false} {
+		b.Run(fmt.Sprintf("filter=%v", filter), func(b *testing.B) {
+			const size = 500
+			engine := openBenchmark(b, Options{})
+			if filter {
+				engine = WithPresence(engine, 16<<20)
+			}
+			batch, key := NewBatch(), make([]byte, 0, 200)
+			b.ResetTimer()
+			cpu := costtest.ProcessorTime(b)
+			for n := 0; n < b.N; n++ {
+				key = fmt.Appendf(key[:0], "%08x-0000-4000-8000-%0120x", uint32(n)*2654435761, n)
+				if _, found, err := engine.Get("values", key); found || err != nil {
+					b.Fatal(found, err)
+				}
+				if batch.Put("values", key, []byte(`{"value":1234567.5}`)); batch.Len() < size && n < b.N-1 {
+					continue
+				}
+				if err := engine.Apply(batch); err != nil {
+					b.Fatal(err)
+				}
+				batch.Reset()
+			}
+			b.ReportMetric(float64(costtest.ProcessorTime(b)-cpu)/float64(b.N), "cpu-ns/row")
+		})
+	}
+}
+
 func workload(b *testing.B, options Options, reads bool) {
 	const partitions, records, size = 4, 250_000, 500
 	keys, values := benchmarkRows()

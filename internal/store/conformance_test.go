@@ -45,6 +45,18 @@ func TestDeferred(t *testing.T) {
 	}
 }
 
+func TestPresence(t *testing.T) {
+	open := func(dir string) (store.Engine, error) {
+		engine, err := store.OpenLevelDB(dir, store.Options{})
+		if err != nil {
+			return nil, err
+		}
+		return store.WithPresence(engine, 1<<20), nil
+	}
+	storetest.Conform(t, open)
+	storetest.ConformDurable(t, open)
+}
+
 func TestLevelDBWithTinyBuffers(t *testing.T) {
 	storetest.Conform(t, openTiny)
 	storetest.ConformDurable(t, openTiny)

@@ -77,18 +77,39 @@ func (d *deferred) Defer(bytes int) {
 }
 
 // Apply implements Engine.
-func (d *deferred) Apply(batch *Batch) error {
+func (d *deferred) Apply(batch *Batch) error { return d.apply(batch, (*Batch).clone) }
+
+// giver is an engine that can keep a batch instead of copying it.
+type giver interface {
+	// give is Apply of a batch that is the engine's from then on, also when it fails.
+	give(batch *Batch) error
+}
+
+// give applies a batch that nobody uses any more.
+func give(engine Engine, batch *Batch) error {
+	if g, ok := engine.(giver); ok {
+		return g.give(batch)
+	}
+	return engine.Apply(batch)
+}
+
+func (d *deferred) give(batch *Batch) error {
+	return d.apply(batch, func(b *Batch) *Batch { return b })
+}
+
+// apply applies a batch, of which own makes one that the queue may keep.
+func (d *deferred) apply(batch *Batch, own func(*Batch) *Batch) error {
 	d.writing.Lock()
 	defer d.writing.Unlock()
-	queued, err := d.enqueue(batch)
+	queued, err := d.enqueue(batch, own)
 	if queued || err != nil {
 		return err
 	}
 	return d.base.Apply(batch)
 }
 
-// enqueue puts a copy of the batch into the queue, unless there is none.
-func (d *deferred) enqueue(batch *Batch) (queued bool, err error) {
+// enqueue puts the batch into the queue, unless there is none.
+func (d *deferred) enqueue(batch *Batch, own func(*Batch) *Batch) (queued bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.limit == 0 && len(d.queue) == 0 || d.closed {
@@ -111,7 +132,7 @@ func (d *deferred) enqueue(batch *Batch) (queued bool, err error) {
 	if d.failed != nil {
 		return false, d.unwritten()
 	}
-	d.push(batch.clone())
+	d.push(own(batch))
 	d.startDraining()
 	return true, nil
 }

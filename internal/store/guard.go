@@ -48,12 +48,17 @@ func (g *guard) Open(fd storage.FileDesc) (storage.Reader, error) {
 	return g.Storage.Open(fd)
 }
 
-// Create creates a file.
+// Create creates a file. Sorted files are written through a buffer: LevelDB writes them block by block and reads them only
+// once they are synchronised. Journals are not: what is in them must be the operating system's when a write returns.
 func (g *guard) Create(fd storage.FileDesc) (storage.Writer, error) {
 	if fd.Type == storage.TypeJournal {
 		g.created.Add(1)
 	}
-	return g.Storage.Create(fd)
+	writer, err := g.Storage.Create(fd)
+	if err != nil || fd.Type != storage.TypeTable {
+		return writer, err
+	}
+	return newTableWriter(writer), nil
 }
 
 // Remove removes a file.

@@ -241,63 +241,6 @@ func countEntries(data []byte) (n int) {
 	return n
 }
 
-// recent are entries in memory, found by their hash. A newer one hides an older one of the same key.
-type recent struct {
-	count  int
-	places map[uint64]uint32 // by hash: where its newest entry begins in chains, + 1
-	chains []byte            // for each entry 4 bytes, where the one before of the same hash begins + 1, and the entry
-}
-
-func (r *recent) clear() {
-	r.count, r.chains = 0, r.chains[:0]
-	if r.places == nil {
-		r.places = map[uint64]uint32{}
-	}
-	clear(r.places)
-}
-
-func (r *recent) add(entries []byte) error {
-	for len(entries) > 0 {
-		packed, _, rest, err := cutEntry(entries)
-		if err != nil {
-			return err
-		}
-		hash := xxhash.Sum64(packed)
-		place := uint32(len(r.chains))
-		r.chains = binary.LittleEndian.AppendUint32(r.chains, r.places[hash])
-		r.chains = append(r.chains, entries[:len(entries)-len(rest)]...)
-		r.places[hash] = place + 1
-		r.count++
-		entries = rest
-	}
-	return nil
-}
-
-func (r *recent) get(hash uint64, packed []byte) (value []byte, found bool) {
-	for next := r.places[hash]; next > 0; {
-		at := r.chains[next-1:]
-		next = binary.LittleEndian.Uint32(at)
-		entry, value, _, err := cutEntry(at[4:])
-		if err == nil && bytes.Equal(entry, packed) {
-			return value, true
-		}
-	}
-	return nil, false
-}
-
-// each visits the entries, oldest first.
-func (r *recent) each(visit func(entry, packed, value []byte)) {
-	for data := r.chains; len(data) > 0; {
-		data = data[4:]
-		packed, value, rest, err := cutEntry(data)
-		if err != nil {
-			return // they were encoded here
-		}
-		visit(data[:len(data)-len(rest)], packed, value)
-		data = rest
-	}
-}
-
 // eachEntry visits entries back to back.
 func eachEntry(data []byte, visit func(entry, packed, value []byte)) {
 	for len(data) > 0 {

@@ -67,11 +67,20 @@ func (s *segment) pageKey(dst []byte, page uint32) []byte {
 	return binary.BigEndian.AppendUint32(dst, page)
 }
 
+// pageKeyBytes is the length of a page's key.
+const pageKeyBytes = 1 + 4 + 4
+
 func (s *segment) key() []byte { return binary.BigEndian.AppendUint32([]byte{setSegment}, s.number) }
 
 // write adds the segment's rows to a batch.
 func (s *segment) write(batch *Batch, store string) {
-	batch.Put(store, s.key(), s.header())
+	header := s.header()
+	bytes := len(header)
+	for _, entries := range s.pages {
+		bytes += len(entries) + pageKeyBytes
+	}
+	batch.Grow(bytes, len(s.pages)+1)
+	batch.Put(store, s.key(), header)
 	var key []byte
 	for page, entries := range s.pages {
 		if len(entries) > 0 {

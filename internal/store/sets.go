@@ -87,17 +87,28 @@ func (e *withSets) Apply(batch *Batch) error {
 	for _, s := range e.sets {
 		s.write(e.batch, now)
 	}
+	if e.batch.memory() > maxReusedBatch { // a restore's; those of commits are smaller
+		return e.applyLarge()
+	}
 	if err := e.Engine.Apply(e.batch); err != nil {
 		return err
 	}
 	for _, s := range e.sets {
 		s.written()
 	}
-	if e.batch.memory() > maxReusedBatch { // a restore's; those of commits are smaller
-		e.batch = NewBatch()
-		for _, s := range e.sets {
-			s.added = nil
-		}
+	return nil
+}
+
+// applyLarge applies e.batch and keeps no memory of it.
+func (e *withSets) applyLarge() error {
+	batch := e.batch
+	e.batch = NewBatch()
+	if err := give(e.Engine, batch); err != nil {
+		return err
+	}
+	for _, s := range e.sets {
+		s.written()
+		s.added = nil
 	}
 	return nil
 }
@@ -105,8 +116,7 @@ func (e *withSets) Apply(batch *Batch) error {
 // divide gives each set its new rows, and the rest to the base's batch.
 func (e *withSets) divide(batch *Batch) error {
 	if batch.memory() > maxReusedBatch {
-		e.batch.data = slices.Grow(e.batch.data, len(batch.data)/2)
-		e.batch.operations = slices.Grow(e.batch.operations, len(batch.operations)/2)
+		e.batch.Grow(len(batch.data)/2, len(batch.operations)/2)
 	}
 	for _, s := range e.sets {
 		s.added = s.added[:0]
