@@ -35,6 +35,20 @@ const (
 	Skip OnError = "skip"
 )
 
+// OnStop is what becomes of an instance's partitions when it is told to stop.
+type OnStop string
+
+// The ways to stop.
+const (
+	// KeepPartitions leaves the instance a member of its groups until the session time-out: a restart within that time takes
+	// its partitions up again, with the state that it has on its disk, and nothing moves. The default.
+	KeepPartitions OnStop = "keep"
+	// LeaveGroup has the instance leave its groups after its last commit: the other instances take its partitions over at once,
+	// and restore what they do not have of their state. For services whose users wait for what is new, and for instances that do
+	// not come back.
+	LeaveGroup OnStop = "leave"
+)
+
 // Config of a processor. The zero value of each field but Kafka.Brokers and StateDir takes the default.
 type Config struct {
 	// Kafka says how to reach the brokers.
@@ -49,6 +63,8 @@ type Config struct {
 	Guarantee Guarantee
 	// OnError: DeadLetter by default.
 	OnError OnError
+	// OnStop: KeepPartitions by default.
+	OnStop OnStop
 	// CreateTopics lets the processor create source and sink topics that do not exist. Without it they are refused at
 	// start-up with the command that creates them. Changelogs, repartition topics and the dead-letter topic are always
 	// created, and always checked.
@@ -90,6 +106,7 @@ func (c Config) withDefaults() Config {
 	if c.OnError == "" {
 		c.OnError = DeadLetter
 	}
+	setDefault(&c.OnStop, KeepPartitions)
 	setDefault(&c.Partitions, 4)
 	setDefault(&c.CommitInterval, 50*time.Millisecond)
 	setDefault(&c.CommitTimeout, 30*time.Second)
@@ -128,6 +145,9 @@ func (c Config) Validate() error {
 	}
 	if c.OnError != DeadLetter && c.OnError != Stop && c.OnError != Skip {
 		add("on error: %q; want %s, %s or %s", c.OnError, DeadLetter, Stop, Skip)
+	}
+	if c.OnStop != KeepPartitions && c.OnStop != LeaveGroup {
+		add("on stop: %q; want %s or %s", c.OnStop, KeepPartitions, LeaveGroup)
 	}
 	if err := checkInstanceID(c.InstanceID); err != nil {
 		wrong = append(wrong, err)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemill/tidemill/internal/bridge"
@@ -45,6 +46,7 @@ type Processor struct {
 	topology *topology.Topology
 	config   Config
 	observer *observer
+	instance atomic.Pointer[string] // nil until Run has read it
 }
 
 // New returns a processor. The error joins everything that is wrong with the configuration.
@@ -63,11 +65,20 @@ func New(t *topology.Topology, config Config) (*Processor, error) {
 // Ready is closed once every sub-topology has joined its group and its assigned tasks are restored for the first time.
 func (p *Processor) Ready() <-chan struct{} { return p.observer.ready }
 
+// InstanceID returns the id under which the processor is a member of its groups: Config.InstanceID, or the one that is kept in the
+// state directory, which is not known before Run has opened that. It is empty until then.
+func (p *Processor) InstanceID() string {
+	if id := p.instance.Load(); id != nil {
+		return *id
+	}
+	return ""
+}
+
 // Status returns what the processor is doing.
 func (p *Processor) Status() Status { return p.observer.status() }
 
 // Run runs the processor until ctx ends: then what was stepped is committed, as far as the brokers allow it within three
-// seconds, and Run returns nil. Otherwise it returns the error that ended it. A broker that cannot be reached once one has
+// seconds, the groups are left if Config.OnStop says so, and Run returns nil. Otherwise it returns the error that ended it. A broker that cannot be reached once one has
 // answered, or with Config.AwaitBrokers at all, does not: work resumes when it is back.
 func (p *Processor) Run(ctx context.Context) error {
 	state, err := openStateDir(filepath.Join(p.config.StateDir, p.topology.Application()))
@@ -79,6 +90,7 @@ func (p *Processor) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.instance.Store(&instance)
 	if err := p.prepareTopics(ctx, state); err != nil {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			return nil
@@ -116,7 +128,7 @@ func (p *Processor) bridgeConfig(sub *graph.SubTopology, state *stateDir, instan
 		Timeouts:       bridge.Timeouts{Session: c.SessionTimeout, Heartbeat: c.HeartbeatInterval, Rebalance: c.RebalanceTimeout},
 		CommitInterval: c.CommitInterval, CommitTimeout: c.CommitTimeout, BufferBytes: c.BufferBytes, CacheBytes: c.CacheBytes,
 		Store: store.Options{Cache: cache}, TombstoneAge: changelogTombstones,
-		Logger: c.Logger, Observer: p.observer.sub(sub),
+		LeaveAtStop: c.OnStop == LeaveGroup, Logger: c.Logger, Observer: p.observer.sub(sub),
 	}
 	if c.Guarantee == AtLeastOnce {
 		config.Guarantee = bridge.AtLeastOnce
@@ -131,7 +143,7 @@ func (p *Processor) bridgeConfig(sub *graph.SubTopology, state *stateDir, instan
 }
 
 // RemoveInstance takes an instance out of the application's groups at once, so that its partitions go to others without
-// waiting for the session time-out (rule 10): for draining on purpose. A restart does not call it.
+// waiting for the session time-out (rule 10): for one that does not come back. Config.OnStop has an instance do so by itself.
 func RemoveInstance(ctx context.Context, t *topology.Topology, config Config, instanceID string) error {
 	admin, err := log.NewAdmin(config.Kafka)
 	if err != nil {
@@ -140,7 +152,7 @@ func RemoveInstance(ctx context.Context, t *topology.Topology, config Config, in
 	defer admin.Close()
 	var errs []error
 	for _, sub := range t.Graph().SubTopologies {
-		if err := admin.RemoveStaticMember(ctx, sub.Group, instanceID); err != nil {
+		if err := admin.RemoveStaticMember(ctx, sub.Group, instanceID, ""); err != nil {
 			errs = append(errs, fmt.Errorf("removing instance %s from group %s: %w", instanceID, sub.Group, err))
 		}
 	}

@@ -3,11 +3,14 @@ package processors_test
 import (
 	"context"
 	"math/rand/v2"
+	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/tidemill/tidemill/internal/kafkatest"
+	"github.com/tidemill/tidemill/internal/log"
 	"github.com/tidemill/tidemill/processors"
 )
 
@@ -96,6 +99,64 @@ func TestTwoInOneProcess(t *testing.T) {
 		}
 		w.await(t, b, 30*time.Second)
 		stopOne()
+		w.compareState(t, b)
+	})
+}
+
+// TestOnStop: an instance that leaves at its stop hands its partitions over long before the session time-out, one that keeps
+// them is a member still; and one that leaves and comes back goes on where it was.
+func TestOnStop(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
+		app, seed := b.Name(t), rand.Uint64()
+		t.Logf("seed %d", seed)
+		w := newWorkload(app, seed, 50)
+		built := mustLedger(t, app)
+		admin, err := log.NewAdmin(log.Config{Brokers: b.Brokers()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer admin.Close()
+		dir := t.TempDir()
+		instance := func(name string, onStop processors.OnStop) (stop func()) {
+			c := config(t, b)
+			c.StateDir, c.InstanceID, c.OnStop = filepath.Join(dir, name), name, onStop
+			c.SessionTimeout, c.RebalanceTimeout = 40*time.Second, 40*time.Second
+			c.HeartbeatInterval = 200 * time.Millisecond
+			p, err := processors.New(built, c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return run(t, p)
+		}
+		member := func(name string) bool {
+			_, members, err := admin.GroupMembers(t.Context(), built.Graph().SubTopologies[0].Group)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return slices.ContainsFunc(members, func(m log.GroupMember) bool { return m.InstanceID == name })
+		}
+		one := instance("one", processors.LeaveGroup)
+		b.Produce(t, w.add(500)...)
+		for range 2 {
+			two := instance("two", processors.LeaveGroup)
+			b.Produce(t, w.add(500)...)
+			two()
+			began := time.Now()
+			b.Produce(t, w.add(500)...)
+			w.await(t, b, 20*time.Second)
+			t.Logf("what the other had is processed %v after it has stopped", time.Since(began).Round(time.Millisecond))
+			if member("two") {
+				t.Error("the instance that has left is a member still")
+			}
+		}
+		one()
+		kept := instance("kept", processors.KeepPartitions)
+		b.Produce(t, w.add(500)...)
+		w.await(t, b, 20*time.Second)
+		kept()
+		if !member("kept") || member("one") {
+			t.Error("of the two that have stopped, the one that keeps its partitions is the member")
+		}
 		w.compareState(t, b)
 	})
 }

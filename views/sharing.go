@@ -71,6 +71,11 @@ type SharingConfig struct {
 	KeepCopies time.Duration
 	// ReachableIn bounds how long the instance may take to be reachable at its URL; 0 means DefaultReachableIn.
 	ReachableIn time.Duration
+	// Memberships returns the consumer groups that this process is a static member of for as long as it lives, beside this one, such
+	// as those of a processor that does not keep its partitions (processors.LeaveGroup). Other instances take it out of them when its process
+	// is gone, which they tell by its URL: it refuses connections for most of a second. So the partitions move without waiting
+	// for the session time-out. It is called often, by one goroutine; nil is none.
+	Memberships func() []Membership
 	// Transport carries requests between instances; nil is one with short dials, open connections and no proxy. Set it for a
 	// private certificate authority or client certificates.
 	Transport http.RoundTripper
@@ -121,9 +126,12 @@ type Sharing struct {
 	leftover map[int32]time.Time // guarded by mu: copies on the disk only, and when they go
 	told     map[int32]bool      // guarded by mu: the copies that the group knows to be ready
 	draining bool                // guarded by mu
+	tied     []Membership        // guarded by mu: what the group has been told of Memberships
 	// doubtless is until when the copies count as the owner's although the group has not confirmed it, because the brokers
 	// did not answer a moment ago; guarded by mu.
 	doubtless time.Time
+	looks     map[int32]*ageLook // guarded by mu: looks at partitions that are under way
+	looking   sync.WaitGroup     // their goroutines; those that belong to what is held begin under mu
 }
 
 // holdOf is a partition that the views are to hold.
@@ -175,6 +183,7 @@ func NewSharing(config SharingConfig) (*Sharing, error) {
 		probe:  &http.Client{Transport: config.Transport, Timeout: 2 * time.Second},
 		nonce:  newNonce(), changed: make(chan struct{}), since: make(map[int32]time.Time),
 		holds: make(map[int32]*holdOf), leftover: make(map[int32]time.Time), told: make(map[int32]bool),
+		looks: make(map[int32]*ageLook),
 	}
 	s.forward = forward.New(config.Instance, s.Path(), config.Transport, s.log)
 	s.metrics = newSharingMetrics(s, config.Metrics)

@@ -299,16 +299,18 @@ func (h *sharedHandler[K, V]) answerAll(w http.ResponseWriter, r *http.Request, 
 func (h *sharedHandler[K, V]) together(w http.ResponseWriter, standings []partStanding) headers {
 	slices.SortFunc(standings, func(a, b partStanding) int { return int(a.Partition - b.Partition) })
 	var text []byte
-	lag, age := int64(0), 0.0
+	lag, age, known := int64(0), 0.0, true
 	for i, s := range standings {
 		if i > 0 {
 			text = append(text, ',')
 		}
 		text = fmt.Appendf(text, "%d:%d", s.Partition, s.Position)
 		lag += s.Lag
-		age = max(age, s.Age)
+		age, known = max(age, s.Age), known && s.Age >= 0
 	}
-	w.Header().Set(HeaderStaleness, strconv.FormatFloat(age, 'f', 3, 64))
+	if known {
+		tellAge(w.Header(), age)
+	}
 	return headers{position: string(text), lag: strconv.FormatInt(lag, 10)}
 }
 

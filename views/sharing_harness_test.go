@@ -42,6 +42,7 @@ type instanceConfig struct {
 	Stale     time.Duration
 	Keep      time.Duration
 	Reachable time.Duration
+	Tied      []views.Membership
 }
 
 // instance is one instance of a shared view with its HTTP server, in this process or a child of it.
@@ -92,6 +93,7 @@ func newInstance(config instanceConfig) (i *instance, run func(context.Context) 
 		i.sharing, err = views.NewSharing(views.SharingConfig{
 			Group: config.Group, URL: advertised, Instance: config.Name, Standbys: config.Standbys, SessionTimeout: config.Session,
 			MaxStaleness: config.Stale, KeepCopies: config.Keep, ReachableIn: config.Reachable, Log: log, Logger: logger,
+			Memberships: func() []views.Membership { return config.Tied },
 		})
 	}
 	if err == nil {

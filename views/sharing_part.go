@@ -53,7 +53,7 @@ type partStanding struct {
 	Position int64 `json:"position"`
 	// Lag is how many offsets that is behind the changelog.
 	Lag int64 `json:"lag"`
-	// Age is how long ago, in seconds, the copy was known to hold everything that was committed.
+	// Age is how long ago, in seconds, the copy was known to hold everything that had happened; less than 0 is not known.
 	Age float64 `json:"age"`
 }
 

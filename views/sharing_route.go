@@ -20,7 +20,8 @@ const (
 	// seconds. The parameter max_staleness says the same.
 	HeaderMaxStaleness = "Tidemill-Max-Staleness"
 	// HeaderStaleness says, in an answer, how many seconds ago the state it was given from was known to hold everything
-	// that had been committed.
+	// that had happened: all that could be read in the topics that the view follows from, by way of the processors between
+	// (Processor.Then). It is absent where that is not known.
 	HeaderStaleness = "Tidemill-Staleness"
 	// HeaderInstance names the instance that gave the answer.
 	HeaderInstance = "Tidemill-Instance"
@@ -86,10 +87,11 @@ func reading(ctx context.Context) []int32 {
 	return numbers
 }
 
-// fresh waits until the local copies of a partition may answer a query, and returns how old they may be then. An owner's may as they
-// are, once they have caught up with the moment it became the owner, and as long as they are not older than
-// MaxStaleness; others' only as fresh as the log is now; and if the query names a bound, within that. The error wraps
-// ErrElsewhere if they are not held.
+// fresh waits until the local copies of a partition may answer a query, and returns how old they may be then, or ageUnknown. An
+// owner's may as they are, once they have caught up with the changelogs as of the moment it became the owner, and as long as
+// they are not behind those for longer than MaxStaleness; others' only as fresh as the changelogs are now. If the query names
+// a bound, it counts against what has happened: what processors on the way have not done yet is waited for. The error
+// wraps ErrElsewhere if the copies are not held.
 func (s *Sharing) fresh(ctx context.Context, number int32, bound staleness) (age time.Duration, err error) {
 	now := time.Now()
 	s.mu.Lock()
@@ -102,20 +104,27 @@ func (s *Sharing) fresh(ctx context.Context, number int32, bound staleness) (age
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(hold.ctx, cancel)() // whoever waits for a copy that goes is to ask elsewhere
+	if !s.held(number) {
+		return 0, fmt.Errorf("partition %d: %w", number, ErrElsewhere)
+	}
+	if bound.given {
+		if oldest := now.Add(-bound.max); s.olderThan(number, oldest) {
+			err := s.awaitAsOf(ctx, number, oldest)
+			s.metrics.waits.Observe(time.Since(now).Seconds())
+			if err != nil {
+				return 0, err
+			}
+		}
+		return s.age(ctx, number), nil
+	}
 	oldest := now
-	switch {
-	case bound.given:
-		oldest = now.Add(-bound.max)
-	case owned:
+	if owned {
 		if oldest = now.Add(-s.config.MaxStaleness); oldest.Before(since) {
 			oldest = since
 		}
 		s.dispel(ctx, number, now)
 	}
 	for _, v := range s.all() {
-		if !v.Held(number) {
-			return 0, fmt.Errorf("partition %d: %w", number, ErrElsewhere)
-		}
 		if v.FreshAt(number).Before(oldest) {
 			err := v.AwaitFresh(ctx, number, oldest)
 			s.metrics.waits.Observe(time.Since(now).Seconds())
@@ -123,9 +132,18 @@ func (s *Sharing) fresh(ctx context.Context, number int32, bound staleness) (age
 				return 0, err
 			}
 		}
-		age = max(age, time.Since(v.FreshAt(number)))
 	}
-	return age, nil
+	return s.age(ctx, number), nil
+}
+
+// olderThan reports whether a local copy of a partition is not known to hold all that had happened by a time.
+func (s *Sharing) olderThan(number int32, at time.Time) bool {
+	for _, v := range s.all() {
+		if v.AsOf(number).Before(at) {
+			return true
+		}
+	}
+	return false
 }
 
 // dispel has an owner's copies caught up with the log where the group may have given the partition to another one
@@ -280,12 +298,7 @@ func (s *Sharing) attempt(w http.ResponseWriter, r *http.Request, ask asking, de
 
 // freshNow reports whether the local copies are within a bound without being looked after.
 func (s *Sharing) freshNow(number int32, bound staleness) bool {
-	for _, v := range s.all() {
-		if time.Since(v.FreshAt(number)) > bound.max {
-			return false
-		}
-	}
-	return true
+	return !s.olderThan(number, time.Now().Add(-bound.max))
 }
 
 // here answers a request on this instance, once its copies are fresh enough.
@@ -309,7 +322,7 @@ func (s *Sharing) here(w http.ResponseWriter, r *http.Request, ask asking, deadl
 	guarded := guard(w, r, func() bool { return r.Context().Err() == nil && (hold.ctx.Err() != nil || !s.held(number)) })
 	w = guarded
 	w.Header().Set(HeaderInstance, s.config.Instance)
-	w.Header().Set(HeaderStaleness, strconv.FormatFloat(age.Seconds(), 'f', 3, 64))
+	tellAge(w.Header(), age.Seconds())
 	local.ServeHTTP(w, r.WithContext(reading))
 	if guarded.withheld {
 		return false, fmt.Errorf("partition %d has gone while it was read: %w", number, ErrElsewhere)

@@ -119,9 +119,11 @@ func (s *Sharing) keep(ctx context.Context) error {
 	s.mu.Lock()
 	s.member = member
 	s.mu.Unlock()
+	defer s.looking.Wait()
 	defer s.forget()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.looking.Go(func() { s.watch(ctx) })
 	ended := make(chan error, 1)
 	go func() { ended <- member.Run(ctx) }()
 	ticker := time.NewTicker(sharingTick)
@@ -137,7 +139,7 @@ func (s *Sharing) keep(ctx context.Context) error {
 				return errors.Join(fmt.Errorf("%w: the changelogs' number of partitions is not %d any more; start the view again", ErrConfig, partitions), <-ended)
 			}
 			s.letGo(now)
-			if s.newsOf(now, unready) {
+			if s.newsOf(now, unready) || s.tiedAnew() {
 				member.Announce()
 			}
 		}
@@ -178,20 +180,28 @@ func (s *Sharing) prepare(ctx context.Context) (partitions int32, err error) {
 	}
 }
 
-// reach asks who answers at a URL, and returns nil if it is this process.
-func (s *Sharing) reach(ctx context.Context, base string) error {
+// status asks the instance at a URL for its status.
+func (s *Sharing) status(ctx context.Context, base string) (status sharingStatus, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+s.Path(), nil)
 	if err != nil {
-		return err
+		return status, err
 	}
 	response, err := s.probe.Do(request)
 	if err != nil {
-		return err
+		return status, err
 	}
 	defer response.Body.Close()
-	var status sharingStatus
 	if err := json.NewDecoder(io.LimitReader(response.Body, 16<<20)).Decode(&status); err != nil || response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers with status %d, and not as an instance of the group", base+s.Path(), response.StatusCode)
+		return status, fmt.Errorf("%s answers with status %d, and not as an instance of the group", base+s.Path(), response.StatusCode)
+	}
+	return status, nil
+}
+
+// reach asks who answers at a URL, and returns nil if it is this process.
+func (s *Sharing) reach(ctx context.Context, base string) error {
+	status, err := s.status(ctx, base)
+	if err != nil {
+		return err
 	}
 	if status.Process != s.nonce {
 		return fmt.Errorf("at %s answers another process, the instance %q of group %q: two instances advertise the same URL", base, status.Instance, status.Group)
@@ -208,13 +218,34 @@ func pause(ctx context.Context, wait time.Duration) bool {
 	}
 }
 
+// memberships returns the further groups that this process is a member of.
+func (s *Sharing) memberships() []Membership {
+	if s.config.Memberships == nil {
+		return nil
+	}
+	return s.config.Memberships()
+}
+
+// tiedAnew reports whether the group should hear of further groups that this process is a member of.
+func (s *Sharing) tiedAnew() bool {
+	tied := s.memberships()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current != nil && !slices.Equal(tied, s.tied)
+}
+
 // describe says what this instance has. A copy is ready when every view's is.
 func (s *Sharing) describe(partitions int32) share.Member {
+	tied := s.memberships()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	member := share.Member{
 		Instance: s.config.Instance, URL: s.config.URL, Scope: s.scope(), Partitions: partitions,
 		Standbys: s.config.Standbys, Capacity: s.config.Capacity, Draining: s.draining,
+	}
+	s.tied = tied
+	for _, t := range tied {
+		member.Memberships = append(member.Memberships, share.Membership(t))
 	}
 	if s.current != nil {
 		member.Generation = s.current.Generation

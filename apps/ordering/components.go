@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/tidemill/tidemill/apps/service"
+	"github.com/tidemill/tidemill/processors"
 )
 
 // The scopes that a principal needs where authorization is on.
@@ -45,14 +46,19 @@ func QueryService(config Config) ([]service.Component, error) {
 	if config.Thresholds == (Thresholds{}) {
 		config.Thresholds = DefaultThresholds()
 	}
+	if config.URL != "" && config.Processor.OnStop == "" {
+		config.Processor.OnStop = processors.LeaveGroup // the others have the customers, and shall tell what is new of them
+	}
 	built, tables, err := queryTopology(config.Thresholds)
 	if err != nil {
 		return nil, errors.Join(err, config.Validate())
 	}
+	var writes *service.Processor
 	return service.All(
-		func() (service.Component, error) {
-			return service.NewProcessor(config.Named("query_processor"), "query processor", built)
+		func() (_ service.Component, err error) {
+			writes, err = service.NewProcessor(config.Named("query_processor"), "query processor", built)
+			return writes, err
 		},
-		func() (service.Component, error) { return newQueried(config, built, tables) },
+		func() (service.Component, error) { return newQueried(config, built, tables, writes) },
 	)
 }

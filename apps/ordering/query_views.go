@@ -27,13 +27,14 @@ type queried struct {
 
 // newQueried has all views hold the same partitions: those of the customers that this instance answers for. Instances with
 // other thresholds are other groups.
-func newQueried(config Config, built *topology.Topology, tables queryTables) (*queried, error) {
+func newQueried(config Config, built *topology.Topology, tables queryTables, writes *service.Processor) (*queried, error) {
 	q := &queried{config: config.Named("view"), thresholds: config.Thresholds}
 	q.streams.Logger = q.config.Logger
 	var err, failed error
 	if q.Views, err = service.NewViews(q.config, "query view", built, built.Application()+"-views"); err != nil {
 		return nil, err
 	}
+	q.Beside(writes)
 	way := wayOfCommands(built)
 	q.byTime, err = q.Open("", tables.byTime, way)
 	failed = errors.Join(failed, err)

@@ -27,8 +27,10 @@ const (
 
 // OrderingConfig says where ordering's page finds what it needs.
 type OrderingConfig struct {
-	// CommandURL and QueryURL are the two services, such as "http://localhost:9001".
-	CommandURL, QueryURL string
+	// CommandURL is the command service, such as "http://localhost:9001".
+	CommandURL string
+	// QueryURLs are instances of the query service, at least one: they take turns, and what cannot be reached is passed over.
+	QueryURLs []string
 	// Systems are linked by the start page and the navigation.
 	Systems []System
 	// Logger gets what goes wrong; nil discards it.
@@ -44,9 +46,9 @@ type Ordering struct {
 
 // service is one of the two services.
 type service struct {
-	name  string
-	base  *url.URL
-	proxy *httputil.ReverseProxy
+	name      string
+	instances *instances
+	proxy     *httputil.ReverseProxy
 
 	mu    sync.Mutex // held while probing: one probe serves all who ask
 	asked time.Time  // guarded by mu
@@ -64,21 +66,27 @@ func NewOrdering(config OrderingConfig) (*Ordering, error) {
 	}
 	o := &Ordering{config: config}
 	var err, err2 error
-	o.command, err = newService("the command service", config.CommandURL, transport, config.Logger)
-	o.query, err2 = newService("the query service", config.QueryURL, transport, config.Logger)
+	o.command, err = newService("the command service", []string{config.CommandURL}, transport, config.Logger)
+	o.query, err2 = newService("the query service", config.QueryURLs, transport, config.Logger)
 	return o, errors.Join(err, err2)
 }
 
-func newService(name, base string, transport http.RoundTripper, logger *slog.Logger) (*service, error) {
-	parsed, err := url.Parse(base)
-	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
-		return nil, fmt.Errorf("the address of %s: %q is not a URL of http or https, such as http://localhost:9001", name, base)
+func newService(name string, bases []string, transport http.RoundTripper, logger *slog.Logger) (*service, error) {
+	s := &service{name: name, instances: &instances{transport: transport, away: map[*url.URL]time.Time{}}}
+	for _, base := range bases {
+		parsed, err := url.Parse(base)
+		if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+			return nil, fmt.Errorf("the address of %s: %q is not a URL of http or https, such as http://localhost:9001", name, base)
+		}
+		s.instances.bases = append(s.instances.bases, parsed)
 	}
-	s := &service{name: name, base: parsed}
+	if len(bases) == 0 {
+		return nil, fmt.Errorf("the address of %s: none is given", name)
+	}
 	s.proxy = &httputil.ReverseProxy{
-		Transport: transport,
+		Transport: s.instances,
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(parsed)
+			r.SetURL(s.instances.bases[0]) // whom it goes to is seen when it goes
 			r.SetXForwarded()
 			r.Out.Host = r.In.Host // by which the service tells its own origin from others
 		},
@@ -88,7 +96,7 @@ func newService(name, base string, transport http.RoundTripper, logger *slog.Log
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if r.Context().Err() == nil {
-				logger.Warn("a service does not answer", "service", name, "url", base, "error", err)
+				logger.Warn("a service does not answer", "service", name, "at", bases, "error", err)
 			}
 			writeProblem(w, http.StatusServiceUnavailable, name+" does not answer")
 		},
@@ -176,12 +184,22 @@ func (s *service) probe(ctx context.Context) string {
 	return s.state
 }
 
-func (s *service) ask(ctx context.Context) string {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base.JoinPath("readyz").String(), nil)
+// ask asks the instances until one is ready, and returns what is wrong with the last one.
+func (s *service) ask(ctx context.Context) (state string) {
+	for _, base := range s.instances.order() {
+		if state = s.askOne(ctx, base); state == "" {
+			break
+		}
+	}
+	return state
+}
+
+func (s *service) askOne(ctx context.Context, base *url.URL) string {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base.JoinPath("readyz").String(), nil)
 	if err != nil {
 		return err.Error()
 	}
-	response, err := s.proxy.Transport.RoundTrip(request)
+	response, err := s.instances.transport.RoundTrip(request)
 	if err != nil {
 		return s.name + " does not answer"
 	}

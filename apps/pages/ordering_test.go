@@ -42,7 +42,7 @@ func origin(t *testing.T) (page, command *httptest.Server, ready *atomic.Bool) {
 	ready = new(atomic.Bool)
 	ready.Store(true)
 	command, query := httptest.NewServer(echo("command", ready)), httptest.NewServer(echo("query", ready))
-	served, err := pages.NewOrdering(pages.OrderingConfig{CommandURL: command.URL, QueryURL: query.URL})
+	served, err := pages.NewOrdering(pages.OrderingConfig{CommandURL: command.URL, QueryURLs: []string{query.URL}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,8 +134,51 @@ func TestForwardingStreams(t *testing.T) {
 	response.Body.Close() // the servers' Close, at the end of the test, waits for handlers that do not return
 }
 
+// The instances of the query service take turns; what can be reached answers, and each is asked again once it is back.
+func TestForwardingToInstances(t *testing.T) {
+	ready := new(atomic.Bool)
+	first, second := httptest.NewServer(echo("first", ready)), httptest.NewServer(echo("second", ready))
+	defer first.Close()
+	defer second.Close()
+	served, err := pages.NewOrdering(pages.OrderingConfig{CommandURL: first.URL, QueryURLs: []string{"http://127.0.0.1:1", first.URL, second.URL}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	if err := served.Mount(mux); err != nil {
+		t.Fatal(err)
+	}
+	page := httptest.NewServer(mux)
+	defer page.Close()
+	by := func() map[string]int {
+		answered := map[string]int{}
+		for range 12 {
+			status, _, got := ask(t, http.MethodGet, page.URL+"/customers/a/orders?limit=1", "")
+			name, rest, _ := strings.Cut(got, " ")
+			if answered[name]++; status != http.StatusOK || !strings.HasPrefix(rest, "GET /customers/a/orders?limit=1 "+page.Listener.Addr().String()) {
+				t.Fatalf("%d, %s", status, got)
+			}
+		}
+		return answered
+	}
+	if answered := by(); answered["first"] < 4 || answered["second"] < 4 {
+		t.Errorf("answers came from %v; they are to take turns", answered)
+	}
+	if _, _, got := ask(t, http.MethodGet, page.URL+"/services.json", ""); got != `{"command":"the command service is not ready","query":"the query service is not ready"}` {
+		t.Errorf("/services.json: %s", got)
+	}
+	first.Close()
+	if answered := by(); answered["second"] != 12 {
+		t.Errorf("answers came from %v; one instance is there", answered)
+	}
+	second.Close()
+	if status, _, _ := ask(t, http.MethodGet, page.URL+"/customers/a/orders", ""); status != http.StatusServiceUnavailable {
+		t.Errorf("without any instance: %d", status)
+	}
+}
+
 func TestOrderingNeedsServices(t *testing.T) {
-	_, err := pages.NewOrdering(pages.OrderingConfig{CommandURL: "localhost:9001", QueryURL: "http://localhost:9002"})
+	_, err := pages.NewOrdering(pages.OrderingConfig{CommandURL: "localhost:9001", QueryURLs: []string{"http://localhost:9002"}})
 	if err == nil || !strings.Contains(err.Error(), "the command service") {
 		t.Errorf("a URL without a scheme: %v", err)
 	}

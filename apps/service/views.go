@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/tidemill/tidemill/processors"
 	"github.com/tidemill/tidemill/topology"
 	"github.com/tidemill/tidemill/views"
 )
@@ -19,7 +20,8 @@ type Views struct {
 	// Sharing is nil where this instance has a full copy.
 	Sharing *views.Sharing
 
-	all []opened
+	all    []opened
+	beside *Processor
 }
 
 // opened is what is asked of every view, whatever is in it.
@@ -43,12 +45,37 @@ func NewViews(config Config, name string, built *topology.Topology, group string
 	}
 	v.Sharing, err = views.NewSharing(views.SharingConfig{
 		Group: group, URL: config.URL, Instance: config.Processor.InstanceID, Standbys: config.Standbys,
-		Log: base.config.Kafka, Logger: base.config.Logger, Metrics: config.Metrics,
+		Memberships: v.memberships, Log: base.config.Kafka, Logger: base.config.Logger, Metrics: config.Metrics,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return v, nil
+}
+
+// Beside says, before Run, that the tables are written by a processor of the same process, among others. Where that does not keep its
+// partitions at a stop (processors.LeaveGroup), what is new goes to other instances together with what is shared out: when this one is
+// stopped, and when it has died, which the others see.
+func (v *Views) Beside(p *Processor) { v.beside = p }
+
+// memberships returns the groups that others are to take the processor out of when this process is gone.
+func (v *Views) memberships() (groups []views.Membership) {
+	if !v.handsOver() {
+		return nil
+	}
+	id := v.beside.Inner.InstanceID()
+	if id == "" {
+		return nil // it is not known yet
+	}
+	for _, sub := range v.beside.built.Graph().SubTopologies {
+		groups = append(groups, views.Membership{Group: sub.Group, Instance: id})
+	}
+	return groups
+}
+
+// handsOver reports whether the processor beside the views does not keep its partitions over a stop.
+func (v *Views) handsOver() bool {
+	return v.beside != nil && v.beside.config.Processor.OnStop == processors.LeaveGroup
 }
 
 // Materialized is what has rows in a changelog: a topology.Table or a store's handle.
@@ -108,8 +135,8 @@ func (v *Views) Mount(mux *http.ServeMux) {
 }
 
 // drainTimeout bounds how long a stop waits for others to take over what is shared out: they need no longer where they
-// have copies.
-const drainTimeout = time.Second
+// have copies, and where their processors have little to restore.
+const drainTimeout = 1250 * time.Millisecond
 
 // Stopping implements Component.
 func (v *Views) Stopping() {
@@ -118,6 +145,11 @@ func (v *Views) Stopping() {
 		defer cancel()
 		if err := v.Sharing.Drain(ctx); err != nil {
 			v.config.Logger.Info("the partitions move once this instance has stopped", "error", err)
+		}
+		if v.handsOver() {
+			if err := v.Sharing.CatchUp(ctx); err != nil {
+				v.config.Logger.Info("the others do not process yet what this instance did", "error", err)
+			}
 		}
 	}
 	for _, view := range v.all {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,16 +25,20 @@ down while the other works. The page server forwards a browser's requests to the
 		Example: `  tidemill ordering command --brokers kafka:9092 --data /var/lib/tidemill
   tidemill ordering query   --brokers kafka:9092 --data /var/lib/tidemill
   tidemill ordering query   --brokers kafka:9092 --data /var/lib/tidemill --ordering-query-addr :9002 --url http://10.0.0.7:9002 --standbys 1
-  tidemill ordering page    --ordering-command-url http://command:9001 --ordering-query-url http://query:9002`,
+  tidemill ordering page    --ordering-command-url http://command:9001 --ordering-query-url http://query:9002,http://query-2:9002`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	common := []settings.Group{
 		settings.GroupProcessor, settings.GroupAuth, settings.GroupData, settings.GroupKafka, settings.GroupTopics, settings.GroupAdmin, settings.GroupLog,
 	}
+	command, query := settings.Default(), settings.Default()
+	command.Admin.Addr, query.Admin.Addr = "127.0.0.1:9011", "127.0.0.1:9012"
+	// Users wait for what an instance that has died would have told them: the others are to hear of it as soon as brokers allow.
+	query.Processor.SessionTimeout, query.Processor.HeartbeatInterval = 6*time.Second, 300*time.Millisecond
 	cmd.AddCommand(
-		newOrderingService("command", "Take orders, decide, and tell what became of commands", "127.0.0.1:9011", (*process).orderingCommand,
+		newOrderingService("command", "Take orders, decide, and tell what became of commands", command, (*process).orderingCommand,
 			append([]settings.Group{settings.GroupCommand}, common...)),
-		newOrderingService("query", "Show customers' orders in buckets, live", "127.0.0.1:9012", (*process).orderingQuery,
+		newOrderingService("query", "Show customers' orders in buckets, live", query, (*process).orderingQuery,
 			append([]settings.Group{settings.GroupQuery}, common...)),
 		newOrderingPage(),
 	)
@@ -41,9 +46,7 @@ down while the other works. The page server forwards a browser's requests to the
 }
 
 // newOrderingService returns the command that runs one service; add makes its site.
-func newOrderingService(name, short, admin string, add func(*process) (*site, error), groups []settings.Group) *cobra.Command {
-	defaults := settings.Default()
-	defaults.Admin.Addr = admin
+func newOrderingService(name, short string, defaults settings.Settings, add func(*process) (*site, error), groups []settings.Group) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: name, Short: short, Args: noArguments,
 		Long:    short + ".\n\nIt waits for brokers that do not answer yet, makes the topics it misses (unless --topics-create=false), and is ready\nwhen /readyz says so. SIGINT and SIGTERM end it within 5 seconds.",
@@ -102,7 +105,7 @@ away: the page says which, and what works all the same.`,
 				return err
 			}
 			return runService(cmd, s, func(p *process) (*site, error) {
-				return p.orderingPage(s.Ordering.CommandURL, s.Ordering.QueryURL)
+				return p.orderingPage(nil, s.Ordering.CommandURL, s.Ordering.QueryURLs...)
 			})
 		},
 	}
@@ -139,10 +142,10 @@ func (p *process) orderingConfig() (config ordering.Config, err error) {
 }
 
 // orderingPage adds the site of ordering's page and the start page. others are systems beside ordering.
-func (p *process) orderingPage(commandURL, queryURL string, others ...pages.System) (*site, error) {
+func (p *process) orderingPage(others []pages.System, commandURL string, queryURLs ...string) (*site, error) {
 	s := p.site("ordering's page", p.settings.Ordering.PageAddr, "ordering-page-addr")
 	served, err := pages.NewOrdering(pages.OrderingConfig{
-		CommandURL: commandURL, QueryURL: queryURL, Logger: p.logger.With("component", "page"),
+		CommandURL: commandURL, QueryURLs: queryURLs, Logger: p.logger.With("component", "page"),
 		Systems: append(others, orderingSystem(p.settings)),
 	})
 	s.pages = func(mux *http.ServeMux) error { return served.Mount(mux) }

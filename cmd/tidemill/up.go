@@ -126,8 +126,8 @@ func (p *process) addEverything() error {
 	if _, err := p.orderingQuery(); err != nil {
 		return err
 	}
-	_, err = p.orderingPage(localURL(p.settings.Ordering.CommandAddr), localURL(p.settings.Ordering.QueryAddr),
-		pages.System{Name: "calculator", Addr: p.settings.Calculator.Addr, Path: "/"})
+	_, err = p.orderingPage([]pages.System{{Name: "calculator", Addr: p.settings.Calculator.Addr, Path: "/"}},
+		localURL(p.settings.Ordering.CommandAddr), localURL(p.settings.Ordering.QueryAddr))
 	return err
 }
 

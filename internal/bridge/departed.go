@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/tidemill/tidemill/internal/graph"
 	"github.com/tidemill/tidemill/internal/log"
 	"github.com/tidemill/tidemill/internal/restore"
@@ -36,7 +38,14 @@ func (p *Processor) endDeparted(ctx context.Context) error {
 	}
 	p.logger.Info("ending transactions of departed instances", "transactions", departed)
 	for _, id := range departed {
-		if err := p.endTransaction(ctx, id); err != nil {
+		err := p.endTransaction(ctx, id)
+		if errors.Is(err, kerr.ProducerFenced) || errors.Is(err, kerr.InvalidProducerEpoch) {
+			// Another instance, which has others of the partitions, has just taken the id over, and so ended what it had open. Where
+			// that is not decided yet, the group's offsets and the restores wait for it as for any transaction's.
+			p.logger.Debug("another instance ends the transaction", "transaction", id, "error", err)
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -37,6 +37,7 @@ func (g *group) Consume(ctx context.Context, topics []string, handler sarama.Con
 			err = nil // the next generation has begun, or we are to stop, while the tasks were restored
 		}
 		if ctx.Err() != nil && !fatal(err) {
+			p.leave()
 			p.config.Observer.SessionEnded(nil)
 			if err != nil {
 				p.logger.Warn("the last session did not end well; what it had not committed will be processed again", "error", err)
@@ -62,11 +63,30 @@ func (g *group) Consume(ctx context.Context, topics []string, handler sarama.Con
 		select {
 		case <-time.After(delay):
 		case <-ctx.Done():
+			p.leave()
 			return nil
 		}
 		delay = min(2*delay, retryMax)
 	}
 }
+
+// leave has the others take the partitions over at once, where that is wanted: sarama sends no LeaveGroup for a static
+// member. The session's last commit is made or given up, and whoever has the partitions next ends what it has left open.
+func (p *Processor) leave() {
+	if !p.config.LeaveAtStop {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	if err := p.admin.RemoveStaticMember(ctx, p.config.SubTopology.Group, p.config.InstanceID, p.memberID); err != nil {
+		p.logger.Warn("the group was not told that this instance leaves; its partitions move after the session time-out", "error", err)
+		return
+	}
+	p.logger.Info("left the group: the other instances take the partitions over")
+}
+
+// leaveTimeout bounds how long the group is told that the instance leaves.
+const leaveTimeout = 750 * time.Millisecond
 
 // How long to wait before rejoining after an error: doubled up to the maximum, from the start again after a good session.
 const (

@@ -20,6 +20,7 @@ import (
 func (p *Processor) open(session sarama.ConsumerGroupSession) error {
 	ctx, group := session.Context(), p.config.SubTopology.Group
 	member := commit.Member{Group: group, ID: session.MemberID(), InstanceID: p.config.InstanceID, Generation: session.GenerationID()}
+	p.memberID = member.ID
 	if err := p.recover(ctx); err != nil {
 		return err
 	}

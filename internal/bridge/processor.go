@@ -51,8 +51,10 @@ type ProcessorConfig struct {
 	Store      store.Options
 	// TombstoneAge is the changelogs' delete.retention.ms: an older checkpoint is not believed (rule 9).
 	TombstoneAge time.Duration
-	Logger       *slog.Logger
-	Observer     ProcessorObserver
+	// LeaveAtStop has the instance leave the group when it is told to stop, once its last commit is made.
+	LeaveAtStop bool
+	Logger      *slog.Logger
+	Observer    ProcessorObserver
 }
 
 // ProcessorObserver is told what a processor does, for metrics and readiness. Its methods may be called concurrently, and
@@ -90,6 +92,7 @@ type Processor struct {
 	sources    topicManager
 	endSession context.CancelFunc
 	sessionErr error
+	memberID   string         // of the last session, "" before the first
 	unclean    bool           // the last session failed: its transactions may be open
 	unstable   int            // how many times in a row the group's offsets were those of a transaction
 	running    sync.WaitGroup // the session's goroutines

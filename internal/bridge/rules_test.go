@@ -167,7 +167,7 @@ func TestRule02Rebalances(t *testing.T) {
 			c.produce(500)
 			stopTwo()
 			c.produce(500)
-			if err := c.admin().RemoveStaticMember(t.Context(), c.sub.Group, "two"); err != nil {
+			if err := c.admin().RemoveStaticMember(t.Context(), c.sub.Group, "two", ""); err != nil {
 				t.Fatal(err)
 			}
 			c.config = own
@@ -392,7 +392,7 @@ func TestRule10StaticMember(t *testing.T) {
 			t.Errorf("the members after a stop are %s", got)
 		}
 		c.run()()
-		if err := c.admin().RemoveStaticMember(t.Context(), c.sub.Group, "one"); err != nil {
+		if err := c.admin().RemoveStaticMember(t.Context(), c.sub.Group, "one", ""); err != nil {
 			t.Fatal(err)
 		}
 		if got := fmt.Sprint(members()); got != "[]" {

@@ -270,7 +270,7 @@ func TestInstancesOfTwoVersions(t *testing.T) {
 			c.sent++
 		}
 		stopOld()
-		if err := c.admin().RemoveStaticMember(t.Context(), c.sub.Group, older.InstanceID); err != nil {
+		if err := c.admin().RemoveStaticMember(t.Context(), c.sub.Group, older.InstanceID, ""); err != nil {
 			t.Fatal(err)
 		}
 		c.counted()

@@ -75,3 +75,63 @@ func TestViewTokenChain(t *testing.T) {
 		}
 	})
 }
+
+// TestViewAsOf: a copy is as of a time once every group on the way has made all of what had happened by then, wherever its
+// markers lie; that it is level with the changelog says nothing.
+func TestViewAsOf(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
+		test := newViewTest(t, b, 2)
+		commands, events, moved := b.Name(t), b.Name(t), b.Name(t)
+		b.CreateTopic(t, commands, 1, nil)
+		b.CreateTopic(t, events, 1, nil)
+		b.CreateTopic(t, moved, 2, nil)
+		test.group, test.sources = b.Name(t), []string{commands}
+		query, rows := b.Name(t), b.Name(t)
+		test.hops = []bridge.ViewHop{{Topics: []string{events}, Group: query}, {Topics: []string{moved}, Group: rows, Repartitioned: true}}
+		view := test.restored(t)
+		key := []byte("k0")
+		number := view.PartitionOf(key)
+		await := func(number int32, patience time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			return view.AwaitAsOf(ctx, number, time.Now())
+		}
+		reached := func(number int32, what string) {
+			t.Helper()
+			began := time.Now()
+			if err := await(number, viewTestPatience); err != nil || view.AsOf(number).Before(began) {
+				t.Fatalf("%s: %v, as of %v before it was asked for", what, err, began.Sub(view.AsOf(number)))
+			}
+		}
+		held := func(number int32, by string) {
+			t.Helper()
+			began := time.Now()
+			if err := await(number, 150*time.Millisecond); !bridge.AwaitTimedOut(err) || !view.AsOf(number).Before(began) {
+				t.Fatalf("held back by %s: %v, want a deadline", by, err)
+			}
+		}
+		reached(number, "nothing has happened")
+		test.transact(t, true, &kgo.Record{Topic: events, Key: []byte("k"), Value: []byte("e")})
+		test.transact(t, false, &kgo.Record{Topic: events, Key: []byte("k"), Value: []byte("aborted")})
+		held(number, "the first hop's group")
+		held(1-number, "the first hop's group")
+		test.transact(t, true, &kgo.Record{Topic: moved, Key: key, Value: []byte("r")})
+		test.commitOf(t, query, events, 0, 1)
+		held(number, "the second hop's group")
+		reached(1-number, "the partition that nothing leads to")
+		waited := make(chan error, 1)
+		go func() { waited <- await(number, viewTestPatience) }()
+		test.transact(t, true, &kgo.Record{Topic: test.topic, Key: key, Value: []byte("v")})
+		test.commitOf(t, rows, moved, number, 1)
+		if err := <-waited; err != nil {
+			t.Fatalf("what has gone all the way: %v", err)
+		}
+		if value, found, _, _, err := view.Get(key); string(value) != "v" || !found || err != nil {
+			t.Fatalf("its row: %q, %v, %v", value, found, err)
+		}
+		reached(number, "all is done")
+		// Aborted: nobody has anything to do.
+		test.transact(t, false, &kgo.Record{Topic: events, Key: []byte("k"), Value: []byte("aborted")})
+		reached(number, "an aborted event")
+	})
+}

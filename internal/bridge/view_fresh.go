@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -66,14 +67,57 @@ func (v *View) AwaitFresh(ctx context.Context, number int32, since time.Time) er
 	return nil
 }
 
-// freshen notes that the copy holds all that was committed at a time.
-func (p *viewPartition) freshen(at time.Time) {
-	for {
-		known := p.fresh.Load()
-		if known != nil && !known.Before(at) {
-			return
+// Hops returns how many processors stand between what happens and the changelog, beside the one that is waited for first.
+func (v *View) Hops() int { return len(v.config.Hops) }
+
+// AsOf returns a time such that all that had happened by then is in the local copy of a partition: all that could be read in
+// the topics of the first hop, and what the groups on the way make of it. Where the group writes the changelog itself, its
+// events and the changelog's records appear together, and it is the same as FreshAt. The zero time says that it is not known.
+func (v *View) AsOf(number int32) time.Time {
+	if len(v.config.Hops) == 0 {
+		return v.FreshAt(number)
+	}
+	if p := v.partition(number); p != nil {
+		if at := p.asOf.Load(); at != nil {
+			return *at
 		}
-		if p.fresh.CompareAndSwap(known, &at) {
+	}
+	return time.Time{}
+}
+
+// AwaitAsOf returns once all that had happened by the given time, which must not lie in the future, is in the local copy of a
+// partition. It waits for the groups on the way. The error wraps ErrViewElsewhere when the partition is not held, or
+// ctx's error.
+func (v *View) AwaitAsOf(ctx context.Context, number int32, since time.Time) error {
+	if len(v.config.Hops) == 0 {
+		return v.AwaitFresh(ctx, number, since)
+	}
+	p := v.partition(number)
+	if p == nil || !p.held.Load() {
+		return fmt.Errorf("partition %d: %w", number, ErrViewElsewhere)
+	}
+	if !v.AsOf(number).Before(since) {
+		return nil
+	}
+	arrival, err := v.gate.wait(ctx, &viewToken{news: true, numbers: []int32{number}})
+	if err != nil {
+		return fmt.Errorf("following what is new to partition %d: %w", number, err)
+	}
+	if err := v.AwaitPosition(ctx, number, arrival.ends[number]); err != nil {
+		return err
+	}
+	later(&p.asOf, arrival.asked)
+	return nil
+}
+
+// freshen notes that the copy holds all that was committed at a time.
+func (p *viewPartition) freshen(at time.Time) { later(&p.fresh, at) }
+
+// later sets a time, unless it is later already.
+func later(known *atomic.Pointer[time.Time], at time.Time) {
+	for {
+		now := known.Load()
+		if now != nil && !now.Before(at) || known.CompareAndSwap(now, &at) {
 			return
 		}
 	}

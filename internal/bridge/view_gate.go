@@ -53,6 +53,7 @@ type viewToken struct {
 	viewQuestion
 	offset  int64
 	numbers []int32          // the changelog's partitions that matter, none for all
+	news    bool             // no command, but all that there is now where the hops begin
 	done    chan viewArrival // of capacity 1
 
 	path  []map[string][]int32 // by stage: the partitions to follow; the last is the changelog
@@ -60,12 +61,14 @@ type viewToken struct {
 	ends  map[viewPlace]int64 // of this stage's topics, to be passed; what lies there is not looked at yet
 	wants map[viewPlace]int64 // offsets that this stage's group must have committed
 	first int64               // what the first group had committed
+	asked time.Time           // for news: what there was then is followed
 }
 
 // viewArrival is where the changelog partitions ended once all groups had passed, or why that cannot be told.
 type viewArrival struct {
-	ends map[int32]int64
-	err  error
+	ends  map[int32]int64
+	asked time.Time // for news
+	err   error
 }
 
 // viewGate answers when a command's effect is in the changelog. One goroutine asks the groups' coordinators for all
@@ -78,9 +81,13 @@ type viewGate struct {
 	waiters []*viewToken                // guarded by mu
 	passed  map[viewQuestion]viewPassed // guarded by mu: the last answers
 
-	topics map[string]viewSpread // of the run's goroutine: what is known of the topics on the way
-	reader *kgo.Client           // of the run's goroutine: reads them; nil before it is needed
+	topics map[string]viewSpread    // of the run's goroutine: what is known of the topics on the way
+	looked map[viewPlace]viewLooked // of the run's goroutine: where records were looked for last
+	reader *kgo.Client              // of the run's goroutine: reads the topics; nil before it is needed
 }
+
+// viewLooked is what a look at the records below an end has found: see viewRound.last.
+type viewLooked struct{ end, wants int64 }
 
 func newViewGate(v *View) *viewGate {
 	return &viewGate{view: v, wake: make(chan struct{}, 1), passed: make(map[viewQuestion]viewPassed)}
@@ -170,7 +177,15 @@ func (g *viewGate) pass(ctx context.Context, place viewPlace, offset int64, only
 		g.mu.Unlock()
 		return known.ends, nil
 	}
-	waiter := &viewToken{viewQuestion: question, offset: offset, numbers: only, done: make(chan viewArrival, 1)}
+	g.mu.Unlock()
+	arrival, err := g.wait(ctx, &viewToken{viewQuestion: question, offset: offset, numbers: only})
+	return arrival.ends, err
+}
+
+// wait has the gate's goroutine follow what a waiter asks for.
+func (g *viewGate) wait(ctx context.Context, waiter *viewToken) (viewArrival, error) {
+	waiter.done = make(chan viewArrival, 1)
+	g.mu.Lock()
 	g.waiters = append(g.waiters, waiter)
 	g.mu.Unlock()
 	defer g.leave(waiter)
@@ -180,9 +195,9 @@ func (g *viewGate) pass(ctx context.Context, place viewPlace, offset int64, only
 	}
 	select {
 	case arrival := <-waiter.done:
-		return arrival.ends, arrival.err
+		return arrival, arrival.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return viewArrival{}, ctx.Err()
 	}
 }
 
@@ -255,7 +270,7 @@ func (g *viewGate) begin() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	clear(g.passed)
-	g.topics = make(map[string]viewSpread)
+	g.topics, g.looked = make(map[string]viewSpread), make(map[viewPlace]viewLooked)
 	for _, w := range g.waiters {
 		w.path, w.stage, w.ends, w.wants = nil, 0, nil, nil
 	}
@@ -267,7 +282,7 @@ func (g *viewGate) arrived(waiters []*viewToken, arrivals []viewArrival) (left b
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for i, w := range waiters {
-		if arrivals[i].err == nil {
+		if arrivals[i].err == nil && !w.news {
 			g.passed[w.viewQuestion] = viewPassed{committed: w.first, ends: arrivals[i].ends}
 		}
 		w.done <- arrivals[i]

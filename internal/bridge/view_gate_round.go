@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 )
@@ -53,6 +54,9 @@ func (r *viewRound) run() (pending bool, err error) {
 	if waiters = left; len(waiters) == 0 {
 		return false, nil
 	}
+	if err := r.news(waiters); err != nil {
+		return true, err
+	}
 	if err := r.ask(waiters); err != nil {
 		return true, err
 	}
@@ -73,13 +77,16 @@ func (g *viewGate) waiting() []*viewToken {
 // from which they may come to the partitions that matter.
 func (r *viewRound) prepare(w *viewToken) error {
 	config := &r.session.view.config
-	if len(config.Hops) > 0 {
+	if len(config.Hops) > 0 && !w.news {
 		if err := r.exists(w.place); err != nil {
 			return err
 		}
 	}
 	path := make([]map[string][]int32, len(config.Hops)+2)
 	reached := []int32{w.place.partition} // nil for all
+	if w.news {
+		reached = nil
+	}
 	for i := range config.Hops {
 		if config.Hops[i].Repartitioned {
 			reached = nil
@@ -97,7 +104,9 @@ func (r *viewRound) prepare(w *viewToken) error {
 		return err
 	}
 	path[len(path)-1] = viewAdd(nil, config.Topic, numbers)
-	path[0] = viewAdd(nil, w.place.topic, []int32{w.place.partition})
+	if !w.news {
+		path[0] = viewAdd(nil, w.place.topic, []int32{w.place.partition})
+	}
 	if len(w.numbers) > 0 {
 		for i := len(path) - 1; i > 0; i-- {
 			for topic, numbers := range path[i] {
@@ -110,6 +119,48 @@ func (r *viewRound) prepare(w *viewToken) error {
 	}
 	w.path, w.stage, w.ends = path, 0, nil
 	w.wants = map[viewPlace]int64{w.place: w.offset + 1}
+	if w.news {
+		w.stage, w.wants, w.asked = 1, make(map[viewPlace]int64), time.Time{} // see news
+	}
+	return nil
+}
+
+// news takes the waiters for news who are new to where the hops begin: what can be read there now is what they follow.
+func (r *viewRound) news(waiters []*viewToken) error {
+	var begun []*viewToken
+	wanted := make(map[viewPlace]int64)
+	for _, w := range waiters {
+		if !w.news || !w.asked.IsZero() {
+			continue
+		}
+		begun = append(begun, w)
+		for topic, numbers := range w.path[1] {
+			for _, number := range numbers {
+				wanted[viewPlace{topic, number}] = 0
+			}
+		}
+	}
+	if len(begun) == 0 {
+		return nil
+	}
+	asked := time.Now()
+	for topic, numbers := range viewByTopic(wanted) {
+		ends, err := viewOffsets(r.ctx, r.session.client, topic, numbers, viewNewest, viewReadCommitted)
+		if err != nil {
+			return err
+		}
+		for number, end := range ends {
+			wanted[viewPlace{topic, number}] = end
+		}
+	}
+	for _, w := range begun {
+		w.asked, w.ends = asked, make(map[viewPlace]int64)
+		for topic, numbers := range w.path[1] {
+			for _, number := range numbers {
+				w.ends[viewPlace{topic, number}] = wanted[viewPlace{topic, number}]
+			}
+		}
+	}
 	return nil
 }
 
@@ -244,26 +295,22 @@ func (r *viewRound) look(waiters []*viewToken) error {
 			stable[viewPlace{topic, number}] = end
 		}
 	}
-	type stretch struct {
-		place viewPlace
-		end   int64
-	}
-	known := make(map[stretch]int64)
 	for _, w := range waiters {
 		for place, end := range w.ends {
 			if stable[place] < end {
 				continue
 			}
-			wants, found := known[stretch{place, end}]
-			if !found {
-				var err error
-				if wants, err = r.last(place, r.committed[w.stage][place], end); err != nil {
+			known := r.gate.looked[place]
+			if known.end != end {
+				wants, err := r.last(place, r.committed[w.stage][place], end)
+				if err != nil {
 					return err
 				}
-				known[stretch{place, end}] = wants
+				known = viewLooked{end: end, wants: wants}
+				r.gate.looked[place] = known
 			}
 			delete(w.ends, place)
-			w.wants[place] = wants
+			w.wants[place] = known.wants
 		}
 	}
 	return nil
@@ -361,7 +408,7 @@ func (r *viewRound) advance(waiters []*viewToken) (pending bool, err error) {
 		r.moved = true
 		if w.stage == len(w.path)-1 {
 			topic := r.session.view.config.Topic
-			arrival := viewArrival{ends: make(map[int32]int64)}
+			arrival := viewArrival{ends: make(map[int32]int64), asked: w.asked}
 			for _, number := range w.path[w.stage][topic] {
 				arrival.ends[number] = ends[topic][number]
 			}

@@ -56,6 +56,7 @@ type viewPartition struct {
 	rebuilds atomic.Uint64
 	damaged  atomic.Bool               // a reader found the engine corrupt
 	fresh    atomic.Pointer[time.Time] // a time at which the copy held all that was committed; nil for unknown
+	asOf     atomic.Pointer[time.Time] // likewise, of all that had happened where the hops begin
 	level    atomic.Int64              // levelAt as of the position, in seconds since the epoch
 	feed     *viewFeed
 

@@ -170,8 +170,8 @@ func TestStaticMemberIsRemoved(t *testing.T) {
 		if err := a.AlterOffsets(t.Context(), group, to); !errors.Is(err, log.ErrGroupActive) {
 			t.Errorf("offsets with the static member gone but not removed: %v, want ErrGroupActive", err)
 		}
-		ok(t, a.RemoveStaticMember(t.Context(), group, "inst-1"))
-		ok(t, a.RemoveStaticMember(t.Context(), group, "inst-1"))
+		ok(t, a.RemoveStaticMember(t.Context(), group, "inst-1", ""))
+		ok(t, a.RemoveStaticMember(t.Context(), group, "inst-1", ""))
 		ok(t, a.AlterOffsets(t.Context(), group, to))
 		got := must(a.CommittedOffsets(t.Context(), group, true, in))(t)
 		if got[in][0] != (log.Position{Offset: 5, LeaderEpoch: -1, Metadata: "m"}) || len(got[in]) != 2 {

@@ -169,13 +169,15 @@ func (a *Admin) AlterOffsets(ctx context.Context, group string, to Positions) er
 }
 
 // RemoveStaticMember removes the member with a group instance id at once, so
-// that the others need not wait for its session to time out. A member that is
-// not there is no error.
-func (a *Admin) RemoveStaticMember(ctx context.Context, group, instanceID string) error {
+// that the others need not wait for its session to time out. With a member id
+// only the process that has it is removed, and not one that has joined under
+// the same instance id since; "" takes whoever there is. A member that is not
+// there is no error.
+func (a *Admin) RemoveStaticMember(ctx context.Context, group, instanceID, memberID string) error {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
 	m := kmsg.NewLeaveGroupRequestMember()
-	m.InstanceID, m.Reason = kmsg.StringPtr(instanceID), kmsg.StringPtr("drained")
+	m.MemberID, m.InstanceID, m.Reason = memberID, kmsg.StringPtr(instanceID), kmsg.StringPtr("drained")
 	req := kmsg.NewPtrLeaveGroupRequest()
 	req.Group = group
 	req.Members = append(req.Members, m)
@@ -187,7 +189,7 @@ func (a *Admin) RemoveStaticMember(ctx context.Context, group, instanceID string
 	if resp.Version < 3 {
 		return fmt.Errorf("%s: %w: static members need Kafka 2.4 (KIP-345)", doing, ErrBrokerTooOld)
 	}
-	gone := anyOf(kerr.UnknownMemberID, kerr.GroupIDNotFound)
+	gone := anyOf(kerr.UnknownMemberID, kerr.GroupIDNotFound, kerr.FencedInstanceID)
 	errs := []error{kerr.ErrorForCode(resp.ErrorCode)}
 	for _, m := range resp.Members {
 		errs = append(errs, kerr.ErrorForCode(m.ErrorCode))

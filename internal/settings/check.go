@@ -2,6 +2,7 @@ package settings
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -56,14 +57,17 @@ func (s *Settings) problems() []error {
 			add("%s: %q is not host:port, such as :3030 or 127.0.0.1:3030", addr.key, addr.value)
 		}
 	}
-	for _, u := range []struct{ key, value string }{
+	urls := []struct{ key, value string }{
 		{"calculator.view-url", s.Calculator.ViewURL},
 		{"calculator.subscriptions-url", s.Calculator.SubscriptionsURL},
 		{"calculator.url", s.Calculator.URL},
 		{"ordering.command-url", s.Ordering.CommandURL},
-		{"ordering.query-url", s.Ordering.QueryURL},
 		{"ordering.url", s.Ordering.URL},
-	} {
+	}
+	for _, query := range s.Ordering.QueryURLs {
+		urls = append(urls, struct{ key, value string }{"ordering.query-url", cmp.Or(query, "://")})
+	}
+	for _, u := range urls {
 		if parsed, err := url.Parse(u.value); u.value != "" && (err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https") {
 			add("%s: %q is not a URL of http or https, such as http://view:3032", u.key, u.value)
 		}
@@ -101,11 +105,19 @@ func (s *Settings) problems() []error {
 // maxCacheMB is a terabyte: more is a mistake.
 const maxCacheMB = 1 << 20
 
+// onStop returns what processors are told to do at their stop; "" leaves it to the service.
+func (p Processor) onStop() processors.OnStop {
+	if p.OnStop == "auto" {
+		return ""
+	}
+	return processors.OnStop(p.OnStop)
+}
+
 // ProcessorConfig returns what processors are made from, but for directory, logger and metrics.
 func (s *Settings) ProcessorConfig() processors.Config {
 	return processors.Config{
 		Kafka: s.Kafka, InstanceID: s.Processor.InstanceID, Guarantee: processors.Guarantee(s.Processor.Guarantee),
-		OnError: processors.OnError(s.Processor.OnError), CreateTopics: s.Topics.Create, Partitions: s.Topics.Partitions,
+		OnError: processors.OnError(s.Processor.OnError), OnStop: s.Processor.onStop(), CreateTopics: s.Topics.Create, Partitions: s.Topics.Partitions,
 		Replication: s.Topics.Replication, CommitInterval: s.Processor.CommitInterval, SessionTimeout: s.Processor.SessionTimeout,
 		HeartbeatInterval: s.Processor.HeartbeatInterval, RebalanceTimeout: s.Processor.RebalanceTimeout,
 		CacheBytes: int(min(max(s.Processor.CacheMB, 0), maxCacheMB)) << 20,

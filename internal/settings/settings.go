@@ -62,6 +62,7 @@ type Processor struct {
 	InstanceID        string
 	Guarantee         string
 	OnError           string
+	OnStop            string // "auto" leaves it to the service
 	CommitInterval    time.Duration
 	SessionTimeout    time.Duration
 	HeartbeatInterval time.Duration
@@ -88,8 +89,9 @@ type Calculator struct {
 type Ordering struct {
 	// CommandAddr, QueryAddr and PageAddr are where they listen.
 	CommandAddr, QueryAddr, PageAddr string
-	// CommandURL and QueryURL are where a page server of its own process finds the services.
-	CommandURL, QueryURL string
+	// CommandURL and QueryURLs are where a page server of its own process finds the services: any number of query instances.
+	CommandURL string
+	QueryURLs  []string
 	// URL is where other instances of the query service reach this one, and Standbys how many of them keep a copy of what is
 	// shared out; an empty URL shares nothing out.
 	URL      string
@@ -137,12 +139,12 @@ func Default() Settings {
 		Broker: Broker{Addr: "127.0.0.1:9092"},
 		Topics: Topics{Create: true, Partitions: 4},
 		Processor: Processor{
-			Guarantee: string(processors.ExactlyOnce), OnError: string(processors.DeadLetter), CommitInterval: 50 * time.Millisecond,
+			Guarantee: string(processors.ExactlyOnce), OnError: string(processors.DeadLetter), OnStop: "auto", CommitInterval: 50 * time.Millisecond,
 			SessionTimeout: 10 * time.Second, HeartbeatInterval: time.Second, RebalanceTimeout: 30 * time.Second, CacheMB: 32,
 		},
 		Calculator: Calculator{Addr: "127.0.0.1:3030", Wait: 2 * time.Second},
 		Ordering: Ordering{
-			CommandAddr: "127.0.0.1:9001", QueryAddr: "127.0.0.1:9002", PageAddr: "127.0.0.1:9000", CommandURL: "http://localhost:9001", QueryURL: "http://localhost:9002",
+			CommandAddr: "127.0.0.1:9001", QueryAddr: "127.0.0.1:9002", PageAddr: "127.0.0.1:9000", CommandURL: "http://localhost:9001", QueryURLs: []string{"http://localhost:9002"},
 			AffordableFrom: "5.00", AffordableTo: "50.00", Wait: 2 * time.Second,
 		},
 		Admin: Admin{Addr: "127.0.0.1:3031"},
@@ -211,6 +213,7 @@ func (s *Settings) list() []setting {
 		{group: GroupProcessor, key: "processor.instance-id", field: &s.Processor.InstanceID, usage: "`id` of this instance, the same over restarts; made once and kept in the data directory if empty"},
 		{group: GroupProcessor, key: "processor.guarantee", field: &s.Processor.Guarantee, usage: "exactly-once or at-least-once"},
 		{group: GroupProcessor, key: "processor.on-error", field: &s.Processor.OnError, usage: "dead-letter, stop or skip: what happens to a record that cannot be processed"},
+		{group: GroupProcessor, key: "processor.on-stop", field: &s.Processor.OnStop, usage: "keep, leave or auto: whether partitions wait for a stopped instance until the session time-out, or go to others at once; auto leaves where a query service is shared out, else keeps"},
 		{group: GroupProcessor, key: "processor.commit-interval", field: &s.Processor.CommitInterval, usage: "how long work waits for its commit under load"},
 		{group: GroupProcessor, key: "processor.session-timeout", field: &s.Processor.SessionTimeout, usage: "after how long without a sign of life partitions go to other instances"},
 		{group: GroupProcessor, key: "processor.heartbeat-interval", field: &s.Processor.HeartbeatInterval, usage: "how often to give a sign of life"},
@@ -233,7 +236,7 @@ func (s *Settings) list() []setting {
 		{group: GroupQuery, key: "ordering.affordable-to", field: &s.Ordering.AffordableTo, usage: "highest price in pounds that is affordable; another one is a rebuild as well"},
 		{group: GroupPage, key: "ordering.page-addr", field: &s.Ordering.PageAddr, usage: "`host:port` of ordering's page and the start page"},
 		{group: GroupServices, key: "ordering.command-url", field: &s.Ordering.CommandURL, usage: "`URL` of the command service, for a page apart from it"},
-		{group: GroupServices, key: "ordering.query-url", field: &s.Ordering.QueryURL, usage: "`URL` of the query service, for a page apart from it"},
+		{group: GroupServices, key: "ordering.query-url", field: &s.Ordering.QueryURLs, usage: "`URL`s of the query service's instances, comma-separated, for a page apart from it: they take turns, and one that is away is passed over"},
 
 		{group: GroupAuth, key: "auth.key-file", field: &s.Auth.KeyFile, usage: "`file` of the key that bearer tokens are checked with: PEM, JWKS or a secret; turns authorization on"},
 		{group: GroupAuth, key: "auth.issuer", field: &s.Auth.Issuer, usage: "`name` of who must have issued the tokens"},

@@ -22,7 +22,7 @@ func Assign(members []Member) Map {
 	a := newAssignment(members)
 	m := Map{Partitions: make([]Holders, a.partitions), Refused: a.refused}
 	for _, member := range a.members {
-		m.Instances = append(m.Instances, Instance{Name: member.Instance, URL: member.URL})
+		m.Instances = append(m.Instances, Instance{Name: member.Instance, URL: member.URL, Memberships: member.Memberships})
 	}
 	if len(a.members) == 0 {
 		m.Partitions = nil

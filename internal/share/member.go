@@ -50,6 +50,14 @@ type Member struct {
 	Standby []int32 `json:"standby,omitzero"`
 	// Copies are the local copies it has, ascending by partition, whether it should have them or not.
 	Copies []Copy `json:"copies,omitzero"`
+	// Memberships are the further groups that its process is a static member of.
+	Memberships []Membership `json:"memberships,omitzero"`
+}
+
+// Membership is a static member of a consumer group (KIP-345).
+type Membership struct {
+	Group    string `json:"group"`
+	Instance string `json:"instance"`
 }
 
 // Copy is a local copy of one partition.
@@ -113,6 +121,8 @@ type Map struct {
 type Instance struct {
 	Name string `json:"name"`
 	URL  string `json:"url"`
+	// Memberships are as the member has said.
+	Memberships []Membership `json:"memberships,omitzero"`
 }
 
 // Holders are who holds one partition: names of instances.
