@@ -184,29 +184,33 @@ func (s *service) probe(ctx context.Context) string {
 	return s.state
 }
 
-// ask asks the instances until one is ready, and returns what is wrong with the last one.
+// ask asks the instances until one is ready. If none is, one that answers at least has the word.
 func (s *service) ask(ctx context.Context) (state string) {
 	for _, base := range s.instances.order() {
-		if state = s.askOne(ctx, base); state == "" {
-			break
+		wrong, answers := s.askOne(ctx, base)
+		if wrong == "" {
+			return ""
+		}
+		if state == "" || answers {
+			state = wrong
 		}
 	}
 	return state
 }
 
-func (s *service) askOne(ctx context.Context, base *url.URL) string {
+func (s *service) askOne(ctx context.Context, base *url.URL) (wrong string, answers bool) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base.JoinPath("readyz").String(), nil)
 	if err != nil {
-		return err.Error()
+		return err.Error(), false
 	}
 	response, err := s.instances.transport.RoundTrip(request)
 	if err != nil {
-		return s.name + " does not answer"
+		return s.name + " does not answer", false
 	}
 	defer response.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<16)) // so that the connection can be used again
 	if response.StatusCode != http.StatusOK {
-		return s.name + " is not ready"
+		return s.name + " is not ready", true
 	}
-	return ""
+	return "", true
 }
