@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -87,8 +86,8 @@ func launchOrdering(t *testing.T, brokers, service string, flags ...string) *pro
 		"ordering", service, "--brokers", brokers, "--data", dataDir(t), "--admin-addr", admin, "--ordering-" + service + "-addr", app,
 		"--log-commands=false",
 	}
-	p := &process{t: t, name: service, args: append(args, flags...), url: "http://" + app, admin: "http://" + admin, dir: t.TempDir()}
-	p.logFile = filepath.Join(p.dir, "log")
+	p := newProcess(t, service, append(args, flags...)...)
+	p.url, p.admin = "http://"+app, "http://"+admin
 	p.start()
 	t.Cleanup(p.cleanUp)
 	return p
