@@ -261,7 +261,13 @@ func (l *orderingLoad) place(random *rand.Rand) func(context.Context) {
 	l.mu.Unlock()
 	return func(ctx context.Context) {
 		body := fmt.Sprintf(`{"orderId":%q,"customerId":%q,"itemLabel":"Tea","itemPrice":%s}`, order.id, customer, bucketsOf[order.bucket].price)
-		got, err := ask(ctx, http.MethodPost, l.command+"/orders", body, "Prefer", "wait=30")
+		var got answer
+		var err error
+		for range 3 { // a connection may be closed in the moment that it is used again
+			if got, err = ask(ctx, http.MethodPost, l.command+"/orders", body, "Prefer", "wait=30", "Idempotency-Key", order.id); err == nil {
+				break
+			}
+		}
 		if err != nil || got.status != http.StatusCreated {
 			l.fail("placing %s: %d, %s, %v", order.id, got.status, got.body, err)
 			return
@@ -332,7 +338,9 @@ func (l *orderingLoad) ask(ctx context.Context, tally *orderingTally, q ordering
 		}
 		l.mu.Lock()
 		if tally.repeated++; refused {
-			tally.refused++
+			if tally.refused++; tally.refused <= 3 {
+				l.t.Logf("%s: %s %v is refused after %v: %s", tally.name, path, q.headers, time.Since(began).Round(time.Millisecond), got.body)
+			}
 		}
 		l.mu.Unlock()
 	}
