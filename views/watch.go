@@ -72,7 +72,7 @@ type Change[K, V any] struct {
 type Changes[K, V any] struct {
 	view  *View[K, V]
 	ctx   context.Context
-	watch Watch[K]
+	beat  time.Duration // 0 for none
 	inner *bridge.ViewWatch
 	rows  bridge.ViewSelection
 	at    string
@@ -88,7 +88,7 @@ type Changes[K, V any] struct {
 //
 // What is wrong with w is known at once: Err returns it before All is called.
 func (v *View[K, V]) Watch(ctx context.Context, w Watch[K]) *Changes[K, V] {
-	c := &Changes[K, V]{view: v, ctx: ctx, watch: w, at: w.After}
+	c := &Changes[K, V]{view: v, ctx: ctx, beat: w.Beat, at: w.After}
 	if c.rows, c.err = v.selection(w); c.err != nil {
 		return c
 	}
@@ -110,8 +110,8 @@ func (c *Changes[K, V]) All() iter.Seq[Change[K, V]] {
 		}
 		defer c.inner.Close()
 		var beat <-chan time.Time
-		if c.watch.Beat > 0 {
-			ticker := time.NewTicker(c.watch.Beat)
+		if c.beat > 0 {
+			ticker := time.NewTicker(c.beat)
 			defer ticker.Stop()
 			beat = ticker.C
 		}
@@ -154,13 +154,18 @@ func (c *Changes[K, V]) change(event bridge.ViewEvent) (change Change[K, V], err
 		change.Kind = Ready
 		return change, nil
 	}
-	if event.Change.Value != nil {
-		change.Key, change.Value, err = c.view.decode(event.Change.Key, event.Change.Value)
+	return c.decoded(event.Change)
+}
+
+// decoded decodes a change of a row.
+func (c *Changes[K, V]) decoded(from *bridge.ViewChange) (change Change[K, V], err error) {
+	if from.Value != nil {
+		change.Key, change.Value, err = c.view.decode(from.Key, from.Value)
 		return change, err
 	}
 	change.Kind = RowDeleted
-	if change.Key, err = c.view.keys.Decode(event.Change.Key); err != nil {
-		return change, fmt.Errorf("%w: the key %q in view %s: %w", ErrDecode, event.Change.Key, c.view.name, err)
+	if change.Key, err = c.view.keys.Decode(from.Key); err != nil {
+		return change, fmt.Errorf("%w: the key %q in view %s: %w", ErrDecode, from.Key, c.view.name, err)
 	}
 	return change, nil
 }

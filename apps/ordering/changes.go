@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/tidemill/tidemill/views"
@@ -48,21 +47,20 @@ const (
 	followed
 )
 
-// changeStream tells one client the changes of one customer's orders and totals. Two goroutines follow the two views; what they
-// share is guarded by mu, which is held while the client is written to: where it is slow, both views' watches conflate.
+// changeStream tells one client the changes of one customer's orders and totals, in one goroutine. While the client is written to,
+// what changes is conflated by both views' watches.
 type changeStream struct {
 	q        *queried
-	customer string
-	snapshot bool // the orders as they are come first
+	prefix   []byte // of the keys of all of the customer's rows
+	snapshot bool   // the orders as they are come first
 	send     views.Send
 
-	mu        sync.Mutex
-	buffer    []byte           // guarded by mu
-	positions [followed]string // guarded by mu: where to go on
-	ready     [followed]bool   // guarded by mu
-	placed    bool             // guarded by mu: positions lead to a place for each view
-	told      [3]bool          // guarded by mu: the buckets whose totals were told since the beginning or a reset
-	reset     bool             // guarded by mu: what was told counts no longer
+	buffer    []byte
+	positions [followed]string // where to go on
+	ready     [followed]bool
+	placed    bool    // positions lead to a place for each view
+	told      [3]bool // the buckets whose totals were told since the beginning or a reset
+	reset     bool    // what was told counts no longer
 }
 
 // serveChanges answers GET /customers/{id}/changes.
@@ -76,7 +74,8 @@ func (q *queried) serveChanges(w http.ResponseWriter, r *http.Request, a asked) 
 		views.Malformed(w, err.Error())
 		return
 	}
-	s := &changeStream{q: q, customer: a.customer, snapshot: snapshot != ""}
+	s := &changeStream{q: q, snapshot: snapshot != ""}
+	s.prefix, _ = bucketKeys.Partition().Append(nil, a.customer) // an id that has passed isCustomerID can be encoded
 	last := r.Header.Get(views.HeaderLastEventID)
 	if last == "" {
 		last = a.query.Get("last-event-id")
@@ -112,7 +111,7 @@ func (s *changeStream) serve(ctx context.Context, send views.Send) (err error) {
 		if s.reset {
 			s.reset, s.placed, s.positions = false, false, [followed]string{}
 			s.ready, s.told = [followed]bool{}, [3]bool{}
-			err = s.event("reset", struct{}{})
+			err = s.event(resetLines)
 		}
 		if err == nil {
 			err = s.follow(ctx)
@@ -126,80 +125,94 @@ func (s *changeStream) serve(ctx context.Context, send views.Send) (err error) {
 
 // orders returns the watch of the customer's orders.
 func (s *changeStream) orders(ctx context.Context) *views.Changes[orderKey, Listed] {
-	return s.q.byTime.Watch(ctx, views.Watch[orderKey]{
-		Prefix: s.prefix(), After: s.positions[followsOrders], ChangesOnly: !s.snapshot, Beat: heartbeat/2 + rand.N(heartbeat/2),
-	})
+	return s.q.byTime.Watch(ctx, views.Watch[orderKey]{Prefix: s.prefix, After: s.positions[followsOrders], ChangesOnly: !s.snapshot})
 }
 
 // totals returns the watch of the customer's totals.
 func (s *changeStream) totals(ctx context.Context) *views.Changes[bucketKey, Totals] {
-	return s.q.totals.Watch(ctx, views.Watch[bucketKey]{
-		Prefix: s.prefix(), After: s.positions[followsTotals], Beat: heartbeat/2 + rand.N(heartbeat/2),
-	})
+	return s.q.totals.Watch(ctx, views.Watch[bucketKey]{Prefix: s.prefix, After: s.positions[followsTotals]})
 }
 
-// prefix is how the keys of all of the customer's rows begin.
-func (s *changeStream) prefix() []byte {
-	// A customer's id that has passed isText can be encoded.
-	prefix, _ := bucketKeys.Partition().Append(nil, s.customer)
-	return prefix
-}
+// errReset ends the watches of a stream that is to begin anew.
+var errReset = errors.New("what was told counts no longer")
 
 // follow follows both views until one of the watches ends, and returns why it did; nil where the stream is to begin anew.
 func (s *changeStream) follow(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wait sync.WaitGroup
-	totals, orders := s.totals(ctx), s.orders(ctx)
-	wait.Go(func() {
-		cancel(tell(s, followsTotals, totals, func(c views.Change[bucketKey, Totals]) error {
-			// A row of totals is never deleted: it comes down to 0.
-			if at := slices.Index(buckets[:], c.Key.Sort); at >= 0 {
-				s.told[at] = true
+	orders, totals := s.orders(ctx), s.totals(ctx)
+	err := views.Together(heartbeat/2+rand.N(heartbeat/2), func() error {
+		s.positions = [followed]string{orders.Position(), totals.Position()}
+		return s.beat()
+	}, orders.Telling(func(t views.Told[orderKey, Listed]) error {
+		s.positions[followsOrders] = orders.Position()
+		return tell(s, followsOrders, t, orderLines)
+	}), totals.Telling(func(t views.Told[bucketKey, Totals]) error {
+		s.positions[followsTotals] = totals.Position()
+		if !s.placed {
+			if err := s.note(t); err != nil {
+				return err
 			}
-			return s.event("totals", totalsTold{c.Key.Sort, c.Value.Count, c.Value.Total})
-		}))
-	})
-	cancel(tell(s, followsOrders, orders, func(c views.Change[orderKey, Listed]) error {
-		if c.Kind == views.RowDeleted {
-			return s.event("removed", removedTold{c.Key.Sort.First, c.Key.Sort.Third})
 		}
-		return s.event("order", orderTold{c.Key.Sort.First, listing{c.Key.Sort.Third, c.Value.Label, c.Value.Price, c.Value.PlacedAt}})
+		return tell(s, followsTotals, t, totalsLines)
 	}))
-	wait.Wait()
-	if s.reset {
+	if errors.Is(err, errReset) {
+		s.reset = true
 		return nil
 	}
-	return context.Cause(ctx)
+	return err
 }
 
-// tell tells the changes of one view, row those of rows. It returns what ended them.
-func tell[K, V any](s *changeStream, which int, changes *views.Changes[K, V], row func(views.Change[K, V]) error) (err error) {
-	for change := range changes.All() {
-		s.mu.Lock()
-		s.positions[which] = changes.Position()
-		switch change.Kind {
-		case views.RowPresent, views.RowDeleted:
-			err = row(change)
-		case views.Ready:
-			err = s.whole(which)
-		case views.Beat:
-			if which == followsOrders { // one of the two is enough to keep the connection
-				err = s.beat()
-			}
-		case views.Reset:
-			s.reset = true
-		}
-		over := err != nil || s.reset
-		s.mu.Unlock()
-		if over {
-			return err
-		}
+// note notes that the totals of a bucket are about to be told.
+func (s *changeStream) note(t views.Told[bucketKey, Totals]) error {
+	row, err := t.Row()
+	if at := slices.Index(buckets[:], row.Key.Sort); at >= 0 {
+		s.told[at] = true
 	}
-	return changes.Err()
+	return err
 }
 
-// whole notes that one of the views is level with the log; with the other one the stream is. The caller holds mu.
+// tell tells a change of one view.
+func tell[K, V any](s *changeStream, which int, t views.Told[K, V], lines func(views.Change[K, V]) ([]byte, error)) error {
+	switch t.Kind {
+	case views.Ready:
+		return s.whole(which)
+	case views.Reset:
+		return errReset
+	}
+	data, err := t.Rendered(&s.q.streams, lines)
+	if err != nil {
+		return err
+	}
+	return s.event(data)
+}
+
+// orderLines returns the lines of an order's event but for its id.
+func orderLines(c views.Change[orderKey, Listed]) ([]byte, error) {
+	if c.Kind == views.RowDeleted {
+		return eventLines("removed", removedTold{c.Key.Sort.First, c.Key.Sort.Third})
+	}
+	return eventLines("order", orderTold{c.Key.Sort.First, listing{c.Key.Sort.Third, c.Value.Label, c.Value.Price, c.Value.PlacedAt}})
+}
+
+// totalsLines does it for totals. A row of them is never deleted: it comes down to 0.
+func totalsLines(c views.Change[bucketKey, Totals]) ([]byte, error) {
+	return eventLines("totals", totalsTold{c.Key.Sort, c.Value.Count, c.Value.Total})
+}
+
+// The lines of the events that say nothing but their name.
+var (
+	readyLines = []byte("event: ready\ndata: {}\n")
+	resetLines = []byte("event: reset\ndata: {}\n")
+)
+
+func eventLines(name string, data any) ([]byte, error) {
+	encoded, err := json.Marshal(data)
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(nil, "event: %s\ndata: %s\n", name, encoded), nil
+}
+
+// whole notes that one of the views is level with the log; with the other one the stream is.
 func (s *changeStream) whole(which int) error {
 	if s.ready[which] = true; !s.ready[followsOrders] || !s.ready[followsTotals] {
 		return nil
@@ -209,19 +222,23 @@ func (s *changeStream) whole(which int) error {
 			if s.told[at] {
 				continue
 			}
-			if err := s.event("totals", totalsTold{Bucket: bucket}); err != nil {
+			lines, err := totalsLines(views.Change[bucketKey, Totals]{Key: bucketKey{Sort: bucket}})
+			if err == nil {
+				err = s.event(lines)
+			}
+			if err != nil {
 				return err
 			}
 		}
 	}
 	s.placed = true
-	if err := s.event("ready", struct{}{}); err != nil {
+	if err := s.event(readyLines); err != nil {
 		return err
 	}
 	return s.flush()
 }
 
-// beat keeps the connection alive, and the client's place near. The caller holds mu.
+// beat keeps the connection alive, and the client's place near.
 func (s *changeStream) beat() error {
 	s.buffer = append(s.buffer, ":\n"...)
 	if s.placed {
@@ -231,22 +248,16 @@ func (s *changeStream) beat() error {
 	return s.flush()
 }
 
-// event appends an event, and sends what there is unless more is about to come. The caller holds mu.
-func (s *changeStream) event(name string, data any) error {
-	encoded, err := json.Marshal(data)
-	if err != nil {
-		return err
-	}
-	s.buffer = append(append(s.buffer, "event: "...), name...)
-	s.buffer = append(append(s.buffer, "\ndata: "...), encoded...)
-	s.buffer = append(s.appendID(append(s.buffer, '\n')), "\n\n"...)
+// event appends an event to which its id is to be added, and sends what there is unless more is about to come.
+func (s *changeStream) event(lines []byte) error {
+	s.buffer = append(s.appendID(append(s.buffer, lines...)), "\n\n"...)
 	if whole := s.ready[followsOrders] && s.ready[followsTotals]; whole || len(s.buffer) >= maxFlush {
 		return s.flush()
 	}
 	return nil
 }
 
-// appendID appends the line that says where the client goes on when it comes back. The caller holds mu.
+// appendID appends the line that says where the client goes on when it comes back.
 func (s *changeStream) appendID(dst []byte) []byte {
 	if !s.placed {
 		return append(append(dst, "id: "...), unplaced...)
@@ -254,7 +265,7 @@ func (s *changeStream) appendID(dst []byte) []byte {
 	return append(append(append(append(dst, "id: "...), s.positions[followsOrders]...), '.'), s.positions[followsTotals]...)
 }
 
-// flush writes to the client. One that does not take it in time is gone. The caller holds mu, or is alone.
+// flush writes to the client. One that does not take it in time is gone.
 func (s *changeStream) flush() error {
 	err := s.send(s.buffer)
 	s.buffer = nil // thousands of streams are idle at any time

@@ -106,7 +106,13 @@ type ViewWatch struct {
 // Watch begins a watch; nothing happens before Next. With the id that AppendID gave it goes on there. The error wraps
 // ErrViewPosition for an id of another watch.
 func (v *View) Watch(ctx context.Context, selection ViewSelection, after string) (*ViewWatch, error) {
-	w := &ViewWatch{view: v, ctx: ctx, selection: selection, wake: make(chan struct{}, 1), single: -1, told: after != ""}
+	return v.WatchWoken(ctx, selection, after, make(chan struct{}, 1))
+}
+
+// WatchWoken is Watch for one of several watches that one goroutine waits for, by NextOf: wake, of capacity 1, is what all of
+// them are woken by.
+func (v *View) WatchWoken(ctx context.Context, selection ViewSelection, after string, wake chan struct{}) (*ViewWatch, error) {
+	w := &ViewWatch{view: v, ctx: ctx, selection: selection, wake: wake, single: -1, told: after != ""}
 	resume, err := w.parse(after)
 	if err != nil {
 		return nil, err
@@ -145,6 +151,45 @@ func (w *ViewWatch) Next(beat <-chan time.Time) ([]ViewEvent, error) {
 			return nil, nil
 		}
 		until.stop()
+	}
+}
+
+// NextOf is Next of two watches that are woken by one channel. It tells which of them the events are of, nil if the beat came first;
+// where both have some, first's.
+func NextOf(beat <-chan time.Time, first, second *ViewWatch) (which *ViewWatch, events []ViewEvent, err error) {
+	for {
+		first.consumed()
+		second.consumed()
+		events, until, err := first.step()
+		if err != nil || len(events) > 0 {
+			first.told = true
+			return first, events, err
+		}
+		events, also, err := second.step()
+		if err != nil || len(events) > 0 {
+			until.stop()
+			second.told = true
+			return second, events, err
+		}
+		beaten := false
+		select {
+		case <-first.ctx.Done():
+			err = first.ctx.Err()
+		case <-second.ctx.Done():
+			err = second.ctx.Err()
+		case <-first.wake:
+		case <-until.reached:
+		case <-until.expired:
+		case <-also.reached:
+		case <-also.expired:
+		case <-beat:
+			beaten = true
+		}
+		until.stop()
+		also.stop()
+		if err != nil || beaten {
+			return nil, nil, err
+		}
 	}
 }
 
