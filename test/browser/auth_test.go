@@ -85,16 +85,20 @@ func TestAuthorization(t *testing.T) {
 	// Nobody does anything: the streams end with the token, and the page asks for another one.
 	t.Run("expiry", func(t *testing.T) {
 		orders, values := newUser(t), newUser(t)
-		orders.open(s.page + "/ordering#/customers/ann")
-		values.open(s.calculator)
 		const scopes = "ordering:read ordering:write calculator:read calculator:write"
 		for _, u := range []*user{orders, values} {
 			u.serverGone(true) // as above
+		}
+		orders.open(s.page + "/ordering#/customers/ann")
+		values.open(s.calculator)
+		for _, u := range []*user{orders, values} {
 			u.shows(".sign-in", "The server wants a token")
-			u.signIn(token(scopes, 5*time.Second))
+			u.signIn(token(scopes, 10*time.Second))
 			u.shows("[data-connection]", "Live")
 			u.sees("nothing is asked", `!document.querySelector(".sign-in")`)
 		}
+		values.create("3", "3.0") // whose stream is open from now on
+		values.steps(1)
 		for _, u := range []*user{orders, values} {
 			u.shows(".sign-in", "The server wants a token")
 			u.signIn(token(scopes, time.Hour))
