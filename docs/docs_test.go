@@ -78,7 +78,9 @@ var (
 	heading   = regexp.MustCompile(`(?m)^#+ (.+)$`)
 	fence     = regexp.MustCompile("(?s)```.*?```")
 	goFile    = regexp.MustCompile("`([A-Za-z0-9_./-]+\\.go)`")
-	goTest    = regexp.MustCompile("`(Test[A-Z][A-Za-z0-9]*)`")
+	goTest    = regexp.MustCompile(`\b(?:Test|Fuzz|Benchmark)[A-Z][A-Za-z0-9_]*`)
+	folder    = regexp.MustCompile("`((?:apps|bench|cmd|codecs|commands|docker|docs|internal|kafka|processors|test|tools|topology|views)/[a-z/]*)`")
+	target    = regexp.MustCompile("(?m)(?:`|^)make ([a-z]+)")
 	notInSlug = regexp.MustCompile(`[^a-z0-9 _-]`)
 )
 
@@ -117,8 +119,13 @@ func hasHeading(text, anchor string) bool {
 	return false
 }
 
-// TestFilesAreThere looks for the Go files that documents name, by the end of their path, and for the tests.
+// TestFilesAreThere looks for the Go files that documents name, by the end of their path, for folders, for tests and for what make
+// is to make.
 func TestFilesAreThere(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	known := map[string]bool{}
 	var tests strings.Builder
 	walk(t, func(name string) {
@@ -144,9 +151,21 @@ func TestFilesAreThere(t *testing.T) {
 				t.Errorf("%s names %s, which is not there", name, match[1])
 			}
 		}
-		for _, match := range goTest.FindAllStringSubmatch(text, -1) {
-			if !strings.Contains(tests.String(), "\nfunc "+match[1]+"(") {
+		for _, test := range goTest.FindAllString(text, -1) {
+			if !strings.Contains(tests.String(), "\nfunc "+test+"(") {
+				t.Errorf("%s names %s, which is not there", name, test)
+			}
+		}
+		for _, match := range folder.FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(match[1]))); err != nil {
 				t.Errorf("%s names %s, which is not there", name, match[1])
+			}
+		}
+		// In prose it is marked as code; a line of it may begin with the word.
+		marked := strings.Join(fence.FindAllString(text, -1), "\n") + strings.ReplaceAll(fence.ReplaceAllString(text, ""), "\n", " ")
+		for _, match := range target.FindAllStringSubmatch(marked, -1) {
+			if !strings.Contains(string(makefile), "\n"+match[1]+":") {
+				t.Errorf("%s names make %s, which the Makefile does not have", name, match[1])
 			}
 		}
 	}
