@@ -193,9 +193,6 @@ func (e *childError) Unwrap() error { return e.is }
 // Addr is the host and port of the child's broker.
 func (c *Child) Addr() string { return c.addr }
 
-// PID is the child's process id.
-func (c *Child) PID() int { return c.cmd.Process.Pid }
-
 // Done is closed when the child has ended, wanted or not.
 func (c *Child) Done() <-chan struct{} { return c.done }
 

@@ -170,9 +170,6 @@ const longRestore = 64 << 10
 // Next is the changelog offset to read next.
 func (s *Store) Next() int64 { return s.next }
 
-// Target is the offset to read up to.
-func (s *Store) Target() int64 { return s.target }
-
 // Done tells whether the target is reached.
 func (s *Store) Done() bool { return s.next >= s.target }
 

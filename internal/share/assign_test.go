@@ -329,3 +329,13 @@ func FuzzDecodeMap(f *testing.F) {
 		}
 	})
 }
+
+// copyOf returns the member's copy of a partition.
+func (m *Member) copyOf(partition int32) (Copy, bool) {
+	for _, c := range m.Copies {
+		if c.Partition == partition {
+			return c, true
+		}
+	}
+	return Copy{}, false
+}

@@ -95,16 +95,6 @@ func DecodeMember(data []byte) (m Member, err error) {
 	return m, nil
 }
 
-// copyOf returns the member's copy of a partition.
-func (m *Member) copyOf(partition int32) (Copy, bool) {
-	for _, c := range m.Copies {
-		if c.Partition == partition {
-			return c, true
-		}
-	}
-	return Copy{}, false
-}
-
 // Map says where each partition is. It is not changed once made.
 type Map struct {
 	// Generation is the group's generation it belongs to. It is not part of the encoding.
