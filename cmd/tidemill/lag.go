@@ -38,7 +38,7 @@ transactions.`,
 			if err != nil {
 				return err
 			}
-			return withAdmin(cmd.Context(), s, func(admin *log.Admin) error { return showLag(cmd.Context(), admin, groups, cmd.OutOrStdout()) })
+			return withAdmin(s, func(admin *log.Admin) error { return showLag(cmd.Context(), admin, groups, cmd.OutOrStdout()) })
 		},
 	}
 	return withFlags(cmd, defaults, settings.GroupKafka)

@@ -80,7 +80,7 @@ func reset(ctx context.Context, s settings.Settings, t *topology.Topology, o res
 			}
 		}()
 	}
-	return withAdmin(ctx, s, func(admin *log.Admin) error {
+	return withAdmin(s, func(admin *log.Admin) error {
 		plan, err := planReset(ctx, admin, s, t, o)
 		if err != nil {
 			return err

@@ -166,7 +166,7 @@ func tail(ctx context.Context, s settings.Settings, topic string, o tailOptions,
 	if o.format != "text" && o.format != "json" {
 		return usageError{fmt.Errorf("tail: there is no format %q; there are text and json", o.format)}
 	}
-	return withAdmin(ctx, s, func(admin *log.Admin) error {
+	return withAdmin(s, func(admin *log.Admin) error {
 		from, to, err := o.beginning(ctx, admin, topic)
 		if err != nil {
 			return err

@@ -19,7 +19,7 @@ import (
 )
 
 // withAdmin runs a function with a connection to the brokers.
-func withAdmin(ctx context.Context, s settings.Settings, do func(*log.Admin) error) error {
+func withAdmin(s settings.Settings, do func(*log.Admin) error) error {
 	admin, err := log.NewAdmin(s.Kafka)
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func newTopics() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return withAdmin(cmd.Context(), s, func(admin *log.Admin) error { return listTopics(cmd.Context(), admin, cmd.OutOrStdout()) })
+			return withAdmin(s, func(admin *log.Admin) error { return listTopics(cmd.Context(), admin, cmd.OutOrStdout()) })
 		},
 	}
 	create := &cobra.Command{
@@ -56,7 +56,7 @@ func newTopics() *cobra.Command {
 			if err := processors.EnsureTopics(cmd.Context(), t, config); err != nil {
 				return err
 			}
-			return withAdmin(cmd.Context(), s, func(admin *log.Admin) error { return checkTopics(cmd.Context(), admin, t, cmd.OutOrStdout()) })
+			return withAdmin(s, func(admin *log.Admin) error { return checkTopics(cmd.Context(), admin, t, cmd.OutOrStdout()) })
 		},
 	}
 	check := &cobra.Command{
@@ -68,7 +68,7 @@ func newTopics() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return withAdmin(cmd.Context(), s, func(admin *log.Admin) error { return checkTopics(cmd.Context(), admin, t, cmd.OutOrStdout()) })
+			return withAdmin(s, func(admin *log.Admin) error { return checkTopics(cmd.Context(), admin, t, cmd.OutOrStdout()) })
 		},
 	}
 	cmd.AddCommand(

@@ -209,6 +209,9 @@ func (b *Broker) closeDir() error { return errors.Join(b.journal.close(), b.lock
 // Addr is the host and port the broker listens on.
 func (b *Broker) Addr() string { return b.addr }
 
+// Cluster is the node itself, for tests that inject faults.
+func (b *Broker) Cluster() *kfake.Cluster { return b.cluster }
+
 // Failed is closed when the broker cannot write any more. It answers nothing from
 // then on; Close tells why, and what goes on running of it ends with the process.
 func (b *Broker) Failed() <-chan struct{} { return b.logger.failed }

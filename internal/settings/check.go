@@ -40,6 +40,39 @@ func (s *Settings) problems() []error {
 	if err := p.Validate(); err != nil {
 		wrong = append(wrong, err)
 	}
+	s.addresses(add)
+	if s.Calculator.Wait <= 0 {
+		add("calculator.wait: %s; want more than 0", s.Calculator.Wait)
+	}
+	if s.Calculator.Standbys < 0 {
+		add("calculator.standbys: %d; want 0 or more", s.Calculator.Standbys)
+	}
+	if s.Calculator.Standbys > 0 && s.Calculator.URL == "" {
+		add("calculator.standbys: they need calculator.url; without it each instance has a full copy")
+	}
+	if s.Ordering.Wait <= 0 {
+		add("ordering.wait: %s; want more than 0", s.Ordering.Wait)
+	}
+	if s.Ordering.Standbys < 0 || s.Ordering.Standbys > 100 {
+		add("ordering.standbys: %d; want 0 to 100", s.Ordering.Standbys)
+	}
+	if s.Ordering.Standbys > 0 && s.Ordering.URL == "" {
+		add("ordering.standbys: %d, and nothing is shared out; say with ordering.url where other instances reach this one", s.Ordering.Standbys)
+	}
+	if s.Auth.KeyFile == "" && (s.Auth.Issuer != "" || s.Auth.Audience != "") {
+		add("auth.key-file: an issuer or audience is given and no key to check tokens with")
+	}
+	if _, err := s.Log.level(); err != nil {
+		add("log.level: %q; want debug, info, warn or error", s.Log.Level)
+	}
+	if s.Log.Format != "text" && s.Log.Format != "json" {
+		add("log.format: %q; want text or json", s.Log.Format)
+	}
+	return wrong
+}
+
+// addresses checks what is listened on, and where others are found.
+func (s *Settings) addresses(add func(format string, args ...any)) {
 	for _, addr := range []struct{ key, value string }{
 		{"calculator.addr", s.Calculator.Addr},
 		{"admin.addr", s.Admin.Addr},
@@ -72,34 +105,6 @@ func (s *Settings) problems() []error {
 			add("%s: %q is not a URL of http or https, such as http://view:3032", u.key, u.value)
 		}
 	}
-	if s.Calculator.Wait <= 0 {
-		add("calculator.wait: %s; want more than 0", s.Calculator.Wait)
-	}
-	if s.Calculator.Standbys < 0 {
-		add("calculator.standbys: %d; want 0 or more", s.Calculator.Standbys)
-	}
-	if s.Calculator.Standbys > 0 && s.Calculator.URL == "" {
-		add("calculator.standbys: they need calculator.url; without it each instance has a full copy")
-	}
-	if s.Ordering.Wait <= 0 {
-		add("ordering.wait: %s; want more than 0", s.Ordering.Wait)
-	}
-	if s.Ordering.Standbys < 0 || s.Ordering.Standbys > 100 {
-		add("ordering.standbys: %d; want 0 to 100", s.Ordering.Standbys)
-	}
-	if s.Ordering.Standbys > 0 && s.Ordering.URL == "" {
-		add("ordering.standbys: %d, and nothing is shared out; say with ordering.url where other instances reach this one", s.Ordering.Standbys)
-	}
-	if s.Auth.KeyFile == "" && (s.Auth.Issuer != "" || s.Auth.Audience != "") {
-		add("auth.key-file: an issuer or audience is given and no key to check tokens with")
-	}
-	if _, err := s.Log.level(); err != nil {
-		add("log.level: %q; want debug, info, warn or error", s.Log.Level)
-	}
-	if s.Log.Format != "text" && s.Log.Format != "json" {
-		add("log.format: %q; want text or json", s.Log.Format)
-	}
-	return wrong
 }
 
 // maxCacheMB is a terabyte: more is a mistake.
