@@ -133,10 +133,10 @@ func (p *Processor) run(ctx context.Context) error {
 		if processor, err = p.build(ctx, dialer); err == nil {
 			break
 		}
-		if ctx.Err() != nil || !errors.Is(err, log.ErrUnreachable) {
+		if ctx.Err() != nil || !passes(err) {
 			return err
 		}
-		p.logger.Warn("no broker answers at the start; trying again", "error", err)
+		p.logger.Warn("the start did not succeed; trying again", "error", err)
 		p.release()
 		select {
 		case <-ctx.Done():
@@ -150,6 +150,12 @@ func (p *Processor) run(ctx context.Context) error {
 	defer close(ended)
 	cutting.Go(func() { cutLate(ctx, ended, dialer) })
 	return processor.Run(ctx)
+}
+
+// passes tells whether what an attempt to start failed with goes by: no broker answers, or another instance, for which this
+// one has departed, ends the transactions of its former life at the same time.
+func passes(err error) bool {
+	return errors.Is(err, log.ErrUnreachable) || errors.Is(err, log.ErrProducerFenced)
 }
 
 // build is one attempt to do everything that needs brokers before the group can be joined. Goka connects the group only when
@@ -172,7 +178,7 @@ func (p *Processor) build(ctx context.Context, dialer *connections) (*goka.Proce
 	return p.goka(config.ClientID, &group{ConsumerGroup: connected, processor: p})
 }
 
-// startDelay is between two attempts to start while no broker answers.
+// startDelay is between two attempts to start.
 const startDelay = 500 * time.Millisecond
 
 // release closes the clients that an attempt to start has made.

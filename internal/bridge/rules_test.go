@@ -104,6 +104,25 @@ func TestRule01BeforeJoining(t *testing.T) {
 	})
 }
 
+// TestRule01Fenced: another instance takes our former life for departed and ends its transactions while we initialise its ids.
+func TestRule01Fenced(t *testing.T) {
+	b, err := broker.Start(t.Context(), broker.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	c := newCounting(t, kafkatest.At(b.Addr()), 1)
+	b.Cluster().ControlKey(int16(kmsg.InitProducerID), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		response := request.ResponseKind().(*kmsg.InitProducerIDResponse)
+		response.ErrorCode = kerr.ProducerFenced.Code
+		return response, nil, true
+	})
+	stop := c.run()
+	c.produce(20)
+	c.counted()
+	stop()
+}
+
 // TestRule01Departed: open transactions of instances that have left are ended, also one that holds offsets of ours; those of
 // members and of other applications are left alone.
 func TestRule01Departed(t *testing.T) {
