@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -11,6 +12,20 @@ import (
 
 	"github.com/tidemill/tidemill/internal/share"
 )
+
+// send sends a request that is answered once the group's other members have been heard. It returns nil where the group has
+// forgotten this member meanwhile, which is to join again under a new id.
+func send[R any](ctx context.Context, m *Member, client *kgo.Client, most time.Duration, request func(context.Context, kmsg.Requestor) (*R, error)) (*R, error) {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	ctx, waited := m.waiting(ctx, client)
+	response, err := request(ctx, client)
+	if forgotten := waited(); forgotten && err != nil {
+		m.id = ""
+		return nil, nil
+	}
+	return response, err
+}
 
 // join enters the group's next generation. It returns nil to be called again.
 func (m *Member) join(ctx context.Context, client *kgo.Client) (*kmsg.JoinGroupResponse, error) {
@@ -26,16 +41,12 @@ func (m *Member) join(ctx context.Context, client *kgo.Client) (*kmsg.JoinGroupR
 	request.SessionTimeoutMillis = int32(m.config.Session.Milliseconds())
 	request.RebalanceTimeoutMillis = int32(rebalanceTimeout.Milliseconds())
 	request.ProtocolType, request.Protocols = share.ProtocolType, []kmsg.JoinGroupRequestProtocol{protocol}
-	ctx, cancel := context.WithTimeout(ctx, rebalanceTimeout+m.config.Session+callTimeout)
-	defer cancel()
-	ctx, waited := m.waiting(ctx, client)
-	response, err := request.RequestWith(ctx, client)
-	if forgotten := waited(); forgotten && err != nil {
-		m.id = ""
-		return nil, nil
-	}
+	response, err := send(ctx, m, client, rebalanceTimeout+m.config.Session+callTimeout, request.RequestWith)
 	if err != nil {
 		return nil, fmt.Errorf("joining: %w", err)
+	}
+	if response == nil {
+		return nil, nil
 	}
 	switch err := kerr.ErrorForCode(response.ErrorCode); {
 	case errors.Is(err, kerr.MemberIDRequired):
@@ -72,16 +83,12 @@ func (m *Member) sync(ctx context.Context, client *kgo.Client, joined *kmsg.Join
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, rebalanceTimeout+callTimeout)
-	defer cancel()
-	ctx, waited := m.waiting(ctx, client)
-	response, err := request.RequestWith(ctx, client)
-	if forgotten := waited(); forgotten && err != nil {
-		m.id = ""
-		return nil, nil
-	}
+	response, err := send(ctx, m, client, rebalanceTimeout+callTimeout, request.RequestWith)
 	if err != nil {
 		return nil, fmt.Errorf("taking the assignment: %w", err)
+	}
+	if response == nil {
+		return nil, nil
 	}
 	if err := kerr.ErrorForCode(response.ErrorCode); err != nil {
 		return nil, m.lost("taking the assignment", err)
