@@ -30,9 +30,11 @@ func (p *Processor) endDeparted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	departed := restore.Departed(group, p.config.InstanceID, open, func(instance string) bool {
+	present := func(instance string) bool {
 		return slices.ContainsFunc(members, func(m log.GroupMember) bool { return m.InstanceID == instance })
-	})
+	}
+	p.forgetReturned(present)
+	departed := restore.Departed(group, p.config.InstanceID, open, present)
 	if len(departed) == 0 {
 		return nil
 	}
@@ -58,7 +60,7 @@ func (p *Processor) openTransactions(ctx context.Context, prefix string) ([]stri
 	if err != nil || len(all) == 0 {
 		return nil, err
 	}
-	producers, err := p.admin.OpenProducers(ctx, p.written()...)
+	producers, err := p.admin.OpenProducers(ctx, p.config.SubTopology.Group, p.written()...)
 	if err != nil {
 		return nil, err
 	}
@@ -73,13 +75,41 @@ func (p *Processor) openTransactions(ctx context.Context, prefix string) ([]stri
 
 // endTransaction takes an id over, as its instance would at its next start, and lets it go.
 func (p *Processor) endTransaction(ctx context.Context, id string) error {
-	producer, err := log.NewTxnProducer(p.config.Log, id, p.config.Timeouts.Session, p.producerOptions...)
+	producer, err := p.transactional(id)
 	if err != nil {
 		return err
 	}
-	defer producer.Close()
+	if err := producer.Init(ctx); err != nil {
+		return err
+	}
+	producer.Close()
+	delete(p.ids, id)
+	return nil
+}
+
+// forgetReturned lets go of the ids of instances that have come back before they were taken over: they have mended them.
+func (p *Processor) forgetReturned(present func(instance string) bool) {
+	for id, producer := range p.ids {
+		if instance, _ := restore.InstanceOf(p.config.SubTopology.Group, id); instance != p.config.InstanceID && present(instance) {
+			producer.Close()
+			delete(p.ids, id)
+		}
+	}
+}
+
+// transactional returns the producer of an id. One whose initialisation has failed is kept for the next attempt: nobody else
+// knows any more what it has found undecided.
+func (p *Processor) transactional(id string) (*log.TxnProducer, error) {
+	if kept := p.ids[id]; kept != nil {
+		return kept, nil
+	}
+	producer, err := log.NewTxnProducer(p.config.Log, id, p.config.Timeouts.Session, p.producerOptions...)
+	if err != nil {
+		return nil, err
+	}
 	producer.Covers(p.config.SubTopology.Group, p.written()...)
-	return producer.Init(ctx)
+	p.ids[id] = producer
+	return producer, nil
 }
 
 // written returns the topics that the instances of this group write to.

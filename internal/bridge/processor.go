@@ -82,6 +82,8 @@ type Processor struct {
 	producers []commit.Producer
 	closers   []func()
 	batches   *batches
+	// ids are the producers by transactional id: our own, and those of departed instances that are not taken over yet.
+	ids map[string]*log.TxnProducer
 	// producerOptions are added to the producers'; tests inject faults by them.
 	producerOptions []kgo.Opt
 
@@ -106,7 +108,7 @@ type Processor struct {
 func NewProcessor(config ProcessorConfig) *Processor {
 	logger := config.Logger.With("group", config.SubTopology.Group, "instance", config.InstanceID)
 	return &Processor{
-		config: config, batches: newBatches(), engines: newEngines(config.Dir, config.Store, config.SubTopology.Stores, logger), logger: logger,
+		config: config, batches: newBatches(), ids: map[string]*log.TxnProducer{}, engines: newEngines(config.Dir, config.Store, config.SubTopology.Stores, logger), logger: logger,
 	}
 }
 
@@ -236,12 +238,10 @@ func (p *Processor) prepare(ctx context.Context) error {
 	}
 	for turn := range 2 {
 		id := restore.TransactionalID(p.config.SubTopology.Group, p.config.InstanceID, turn)
-		producer, err := log.NewTxnProducer(p.config.Log, id, p.config.Timeouts.Session, p.producerOptions...)
+		producer, err := p.transactional(id)
 		if err != nil {
 			return err
 		}
-		p.closers = append(p.closers, producer.Close)
-		producer.Covers(p.config.SubTopology.Group, p.written()...)
 		if err := producer.Init(ctx); err != nil {
 			return err
 		}
@@ -290,6 +290,10 @@ func (p *Processor) process(_ goka.Context, message any) {
 // shutDown closes what Run has opened.
 func (p *Processor) shutDown() error {
 	p.release()
+	for _, producer := range p.ids {
+		producer.Close()
+	}
+	clear(p.ids)
 	return p.engines.close()
 }
 

@@ -29,7 +29,8 @@ var edges = []edge{
 	{"internal/commit", []string{"internal/graph", "internal/meta", "internal/store", "internal/task"}},
 	{"internal/restore", []string{"internal/commit", "internal/graph", "internal/meta", "internal/store", "internal/task"}},
 	{"internal/transact", []string{"internal/commit", "internal/graph", "internal/log"}},
-	{"internal/log", []string{"internal/partition"}},
+	{"internal/settle", nil},
+	{"internal/log", []string{"internal/partition", "internal/settle"}},
 	{"internal/settings", []string{"codecs", "topology", "kafka", "processors", "views", "commands", "internal"}}, // cmd's
 	{"internal", []string{"codecs", "internal"}},
 	{"kafka", []string{"internal/log"}},

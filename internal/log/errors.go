@@ -20,6 +20,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemill/tidemill/internal/settle"
 )
 
 var (
@@ -42,7 +44,7 @@ var (
 	// ErrProducerFenced is returned where another producer has taken over the
 	// transactional id, or the coordinator has aborted its transaction by
 	// time-out. The producer must be initialised again before it goes on.
-	ErrProducerFenced = errors.New("producer fenced")
+	ErrProducerFenced = settle.ErrFenced
 	// ErrMemberFenced is returned where the group has gone on to another
 	// generation, or does not know the member: the work must be dropped and the
 	// group joined again.

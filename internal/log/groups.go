@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -52,7 +53,7 @@ func (a *Admin) CommittedOffsets(ctx context.Context, group string, requireStabl
 	var found Positions
 	passing := anyOf(kerr.UnstableOffsetCommit, kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.NotCoordinator)
 	err = retry(ctx, passing, func() error {
-		found, err = a.offsetFetch(ctx, req)
+		found, err = offsetFetch(ctx, a.cl, req)
 		return err
 	})
 	if errors.Is(err, kerr.GroupIDNotFound) {
@@ -86,8 +87,8 @@ func (a *Admin) offsetFetchRequest(ctx context.Context, group string, topics []s
 	return req, nil
 }
 
-func (a *Admin) offsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequest) (Positions, error) {
-	resp, err := ask(ctx, a.cl, req)
+func offsetFetch(ctx context.Context, cl *kgo.Client, req *kmsg.OffsetFetchRequest) (Positions, error) {
+	resp, err := ask(ctx, cl, req)
 	if err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func TestPartitionWithoutLeader(t *testing.T) {
 		for _, restart := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, restart %t", test.name, restart), func(t *testing.T) {
 				topic := b.Name(t)
-				createOn(t, b, topic, 2)
+				createOn(t, b, topic, 1, 2)
 				p := must(log.NewTxnProducer(c, b.Name(t), test.timeout))(t)
 				defer p.Close()
 				eventually(t, "a record", func() bool {
@@ -112,16 +112,18 @@ func awaitState(t *testing.T, a *log.Admin, id, state string) {
 	})
 }
 
-// createOn creates a topic of one partition whose only replica is on one broker.
-func createOn(t *testing.T, b *kafkatest.Process, topic string, node int32) {
+// createOn creates a topic each of whose partitions has its only replica on one broker.
+func createOn(t *testing.T, b *kafkatest.Process, topic string, partitions, node int32) {
 	t.Helper()
 	cl := b.Client(t)
 	req := kmsg.NewPtrCreateTopicsRequest()
 	rt := kmsg.NewCreateTopicsRequestTopic()
 	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, -1, -1
-	assignment := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
-	assignment.Replicas = []int32{node}
-	rt.ReplicaAssignment = append(rt.ReplicaAssignment, assignment)
+	for partition := range partitions {
+		assignment := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
+		assignment.Partition, assignment.Replicas = partition, []int32{node}
+		rt.ReplicaAssignment = append(rt.ReplicaAssignment, assignment)
+	}
 	req.Topics = append(req.Topics, rt)
 	resp := must(req.RequestWith(t.Context(), cl))(t)
 	if resp.Topics[0].ErrorCode != 0 {
@@ -130,7 +132,7 @@ func createOn(t *testing.T, b *kafkatest.Process, topic string, node int32) {
 	eventually(t, "the topic's leader", func() bool { return leader(t, b, topic) == node })
 }
 
-// leader is the leader of a topic's only partition, as the first broker knows it; -1 where there is none.
+// leader is the leader of all of a topic's partitions, as the first broker knows it; -1 where they have none.
 func leader(t *testing.T, b *kafkatest.Process, topic string) int32 {
 	t.Helper()
 	req := kmsg.NewPtrMetadataRequest()
@@ -140,8 +142,14 @@ func leader(t *testing.T, b *kafkatest.Process, topic string) int32 {
 	cl := b.Client(t, kgo.SeedBrokers(b.Addr()))
 	defer cl.Close()
 	resp, err := req.RequestWith(t.Context(), cl.SeedBrokers()[0])
-	if err != nil || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+	if err != nil || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) == 0 {
 		return -2
 	}
-	return resp.Topics[0].Partitions[0].Leader
+	first := resp.Topics[0].Partitions[0].Leader
+	for _, partition := range resp.Topics[0].Partitions {
+		if partition.Leader != first {
+			return -2
+		}
+	}
+	return first
 }

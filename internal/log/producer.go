@@ -8,9 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemill/tidemill/internal/settle"
 )
 
 // Outcome is what became of a transaction.
@@ -73,16 +74,9 @@ type TxnProducer struct {
 	txn      *txn        // the open transaction, nil if there is none
 	closed   atomic.Bool
 
-	// What Init has to look after; see settle.go.
-	group      string                      // whose offsets it commits
-	outputs    []string                    // topics that an earlier life may have written to
-	doubtful   bool                        // a transaction has ended otherwise than by a commit or a clean abort
-	unanswered func(context.Context) error // asks again for a commit whose answer is missing
-	owes       bool                        // records of a commit are to be decided, those on owed
-	owed       touched
-	check      *check // of the last commit's markers, nil if there is none
-	mu         sync.Mutex
-	written    touched // what this life has written to, guarded by mu
+	ledger            *settle.Ledger // what has to be looked after of the id
+	watch             *watch         // over the last commit's markers, nil if there is none
+	offsetsPartitions int32          // of __consumer_offsets, 0 if not known
 }
 
 // txn is one transaction. Its promise is called by the client's goroutine.
@@ -102,6 +96,9 @@ type txn struct {
 	partition int32
 	offset    int64
 	last      Offsets
+
+	group     string            // whose offsets went with it
+	committed settle.Partitions // of them one partition: they become stable together
 
 	mu  sync.Mutex
 	err error // the first error, guarded by mu
@@ -126,7 +123,7 @@ func (t *txn) promise(r *kgo.Record, err error) {
 	if r.Partition != t.partition || r.Topic != t.topic {
 		t.leave()
 		t.topic, t.partition = r.Topic, r.Partition
-		t.producer.wrote(r.Topic, r.Partition)
+		t.producer.ledger.Wrote(r.Topic, r.Partition)
 	}
 	t.offset = r.Offset
 	if err != nil {
@@ -174,7 +171,9 @@ func NewTxnProducer(cfg Config, id string, timeout time.Duration, extra ...kgo.O
 	if timeout < time.Millisecond {
 		return nil, fmt.Errorf("%w: the transaction time-out of %s is less than a millisecond", ErrConfig, timeout)
 	}
-	return &TxnProducer{cfg: cfg.WithDefaults(), id: id, timeout: timeout, extra: extra, owed: touched{}, written: touched{}}, nil
+	p := &TxnProducer{cfg: cfg.WithDefaults(), id: id, timeout: timeout, extra: extra}
+	p.ledger = settle.New(settling{p})
+	return p, nil
 }
 
 // ID is the transactional id.
@@ -192,19 +191,7 @@ func (p *TxnProducer) Init(ctx context.Context) error {
 	if err := p.connect(ctx); err != nil {
 		return explain(doing, err)
 	}
-	if err := p.past(ctx); err != nil {
-		return explain(doing, err)
-	}
-	if _, _, err := p.cl.ProducerID(ctx); err != nil {
-		if errors.Is(err, kerr.InvalidTransactionTimeout) {
-			err = fmt.Errorf("%w: %s is more than the broker's transaction.max.timeout.ms", err, p.timeout)
-		}
-		return explain(doing, err)
-	}
-	if err := p.settlePast(ctx); err != nil {
-		return explain(doing, err)
-	}
-	if err := p.settleAborted(ctx); err != nil {
+	if err := p.ledger.Init(ctx); err != nil {
 		return explain(doing, err)
 	}
 	p.ready = true
@@ -215,7 +202,7 @@ func (p *TxnProducer) Init(ctx context.Context) error {
 // everything buffered. When it returns nil, the fate of a transaction whose
 // outcome was Unknown is decided and visible.
 func (p *TxnProducer) Reinit(ctx context.Context) error {
-	p.doubtful = true
+	p.ledger.Doubt()
 	return p.Init(ctx)
 }
 
@@ -280,9 +267,14 @@ func (p *TxnProducer) Begin() error {
 	if p.txn != nil {
 		return fmt.Errorf("%s: the last one has not ended", doing)
 	}
-	if err := p.endCheck(); err != nil {
+	if err := p.endWatch(); err != nil {
 		p.ready = false
 		return explain(doing, err)
+	}
+	if p.ledger.Stale() {
+		if err := p.Init(context.Background()); err != nil {
+			return err
+		}
 	}
 	if err := p.cl.BeginTransaction(); err != nil {
 		p.ready = false
@@ -355,13 +347,34 @@ func (p *TxnProducer) CommitOffsets(ctx context.Context, m Member, to Positions)
 	who, err := p.identity(ctx)
 	if err == nil {
 		p.txn.offsets.Store(true)
-		p.group = m.Group
-		err = TxnOffsetCommit(ctx, p.cl, p.implicit, m, who, to)
+		p.ledger.Commits(m.Group)
+		p.txn.group, p.txn.committed = m.Group, anyOne(to)
+		cl := p.cl
+		if !p.txn.produced.Load() { // then the epoch will not move on with the end: see connectPlain
+			if err = p.connectPlain(); err == nil {
+				cl = p.plain
+			}
+		}
+		if err == nil {
+			err = TxnOffsetCommit(ctx, cl, p.implicit, m, who, to)
+		}
 	}
 	if err != nil {
 		p.txn.fail(err)
 	}
 	return err
+}
+
+// anyOne returns one of the partitions, if there is one.
+func anyOne(of Positions) settle.Partitions {
+	one := settle.Partitions{}
+	for topic, partitions := range of {
+		for partition := range partitions {
+			one.Add(topic, partition)
+			return one
+		}
+	}
+	return one
 }
 
 func (p *TxnProducer) identity(ctx context.Context) (Producer, error) {
@@ -375,7 +388,7 @@ func (p *TxnProducer) identity(ctx context.Context) (Producer, error) {
 // drop closes the client with whatever it holds.
 func (p *TxnProducer) drop() {
 	p.ready = false
-	p.dropCheck()
+	p.dropWatch()
 	p.doubt()
 	p.forget()
 	if p.cl != nil {

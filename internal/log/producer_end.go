@@ -8,6 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemill/tidemill/internal/settle"
 )
 
 // End ends the transaction. With commit it flushes first, and aborts instead if
@@ -46,8 +48,7 @@ func (p *TxnProducer) commit(ctx context.Context) (Outcome, error) {
 		return Aborted, explain(doing, err) // nothing was sent
 	}
 	if err = p.endTransaction(ctx, kgo.TryCommit); err == nil {
-		p.txn.leave()
-		p.beginCheck(who, p.txn.last)
+		p.beginWatch(p.txn.sent())
 		return Committed, nil
 	}
 	p.ready = false
@@ -56,21 +57,8 @@ func (p *TxnProducer) commit(ctx context.Context) (Outcome, error) {
 		// No commit was carried out, and Reinit's fencing aborts.
 		return Aborted, explain(doing, err)
 	}
-	p.unanswered = func(ctx context.Context) error {
-		if p.implicit {
-			return endTxn(ctx, p.cl, who, true)
-		}
-		return p.endPlainly(ctx, who, true)
-	}
+	p.ledger.Unanswered(settle.Producer{ID: who.ID, Epoch: who.Epoch}, !p.implicit)
 	return Unknown, explain(doing, err)
-}
-
-// endPlainly ends a transaction in the way that leaves the producer's epoch as it is.
-func (p *TxnProducer) endPlainly(ctx context.Context, who Producer, commit bool) error {
-	if err := p.connectPlain(); err != nil {
-		return err
-	}
-	return endTxn(ctx, p.plain, who, commit)
 }
 
 func (p *TxnProducer) endTransaction(ctx context.Context, how kgo.TransactionEndTry) error {
@@ -108,13 +96,18 @@ func (p *TxnProducer) endOffsetsOnly(ctx context.Context, doing string, commit b
 		p.doubt()
 		if commit {
 			outcome = Unknown
-			p.unanswered = func(ctx context.Context) error { return p.endPlainly(ctx, who, true) }
+			p.ledger.Unanswered(settle.Producer{ID: who.ID, Epoch: who.Epoch}, true)
 		}
 		return outcome, explain(doing, err)
+	}
+	if commit {
+		p.beginWatch(p.txn.sent())
 	}
 	return outcome, nil
 }
 
+// connectPlain makes the client for requests that leave the producer's epoch as it is. It sends each once: one that is sent again
+// where the first is only late would find the next transaction under the same epoch.
 func (p *TxnProducer) connectPlain() error {
 	if p.plain != nil {
 		return nil
@@ -126,7 +119,11 @@ func (p *TxnProducer) connectPlain() error {
 	old := spoken()
 	old.SetMaxKeyVersion(kmsg.EndTxn.Int16(), 4)
 	old.SetMaxKeyVersion(kmsg.AddPartitionsToTxn.Int16(), 3) // the last that is the clients'
-	cl, err := kgo.NewClient(append(opts, kgo.MaxVersions(old))...)
+	if !p.implicit {
+		old.SetMaxKeyVersion(kmsg.TxnOffsetCommit.Int16(), 4)
+	}
+	opts = append(opts, kgo.MaxVersions(old), kgo.RequestRetries(0))
+	cl, err := kgo.NewClient(opts...)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -162,10 +159,7 @@ func (p *TxnProducer) abort(ctx context.Context) error {
 	}
 	err := p.endTransaction(ctx, kgo.TryAbort)
 	if err == nil && p.txn.produced.Load() {
-		if _, err = p.decided(ctx); err == nil {
-			p.doubtful = false // nothing is on its way any more
-			err = p.settleAborted(ctx)
-		}
+		err = p.ledger.Aborted(ctx)
 	}
 	if err != nil {
 		p.ready = false
@@ -178,7 +172,7 @@ func (p *TxnProducer) abort(ctx context.Context) error {
 // doubt notes that the open transaction, if it has anything in it, does not end as it should.
 func (p *TxnProducer) doubt() {
 	if p.txn != nil && (p.txn.produced.Load() || p.txn.offsets.Load()) {
-		p.doubtful = true
+		p.ledger.Doubt()
 	}
 }
 

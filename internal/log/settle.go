@@ -11,55 +11,102 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemill/tidemill/internal/settle"
 )
 
-// A coordinator calls a transaction complete once its marker is on every partition. Kafka 4.3 leaves out the partitions that
-// have no leader at that moment, as if their topics were deleted (KAFKA-20734): a broker that was fenced, if only for a
-// moment, may keep records of an aborted or committed transaction undecided for ever. The partition takes them for part of
-// the producer's next transaction and does with them what becomes of that one. So what a coordinator says of a transaction
-// is believed only where the partitions' leaders say the same, and what is left undecided is ended by a transaction that
-// has nothing in it: the coordinator writes its marker to partitions that are added to it, records or not.
+// settling implements settle.Brokers for a TxnProducer, whose connections it uses.
+type settling struct{ *TxnProducer }
 
-// touched are partitions, by topic.
-type touched map[string]map[int32]struct{}
+// Covers says where the producer may have written in an earlier life: to these topics, and for this group, if it is not empty.
+// Init looks there for what that life has left undecided. Call it before Init.
+func (p *TxnProducer) Covers(group string, topics ...string) { p.ledger.Covers(group, topics...) }
 
-func (t touched) add(topic string, partition int32) {
-	if t[topic] == nil {
-		t[topic] = make(map[int32]struct{})
-	}
-	t[topic][partition] = struct{}{}
+// bounded limits one question: the context of a watch has no end of its own.
+func (s settling) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.cfg.RequestTimeout)
 }
 
-func (t touched) addAll(other touched) {
-	for topic, partitions := range other {
-		for partition := range partitions {
-			t.add(topic, partition)
+// TakeOver implements settle.Brokers, by a request of our own: what is settled then is settled under an epoch that franz-go's
+// producer never has, so that no late request of it can end one of that producer's transactions.
+func (s settling) TakeOver(ctx context.Context) (settle.Producer, error) {
+	if err := s.connectPlain(); err != nil {
+		return settle.Producer{}, err
+	}
+	req := kmsg.NewPtrInitProducerIDRequest()
+	req.TransactionalID = kmsg.StringPtr(s.id)
+	req.TransactionTimeoutMillis = int32(s.timeout.Milliseconds())
+	req.ProducerID, req.ProducerEpoch = -1, -1
+	var who settle.Producer
+	err := retry(ctx, concurrent, func() error {
+		resp, err := ask(ctx, s.plain, req)
+		if err == nil {
+			who, err = settle.Producer{ID: resp.ProducerID, Epoch: resp.ProducerEpoch}, kerr.ErrorForCode(resp.ErrorCode)
 		}
+		return err
+	})
+	return who, s.initialising(err)
+}
+
+// Initialise implements settle.Brokers.
+func (s settling) Initialise(ctx context.Context) error {
+	_, _, err := s.cl.ProducerID(ctx)
+	return s.initialising(err)
+}
+
+func (s settling) initialising(err error) error {
+	if errors.Is(err, kerr.InvalidTransactionTimeout) {
+		return fmt.Errorf("%w: %s is more than the broker's transaction.max.timeout.ms", err, s.timeout)
 	}
+	return err
 }
 
-// Covers says where the producer may have written in an earlier life: to these topics, and for this group. Init looks there
-// for what that life has left undecided. Call it before Init.
-func (p *TxnProducer) Covers(group string, topics ...string) {
-	p.group, p.outputs, p.doubtful = group, topics, true
+// Identity implements settle.Brokers.
+func (s settling) Identity(ctx context.Context) (settle.Producer, error) {
+	who, err := s.identity(ctx)
+	return settle.Producer{ID: who.ID, Epoch: who.Epoch}, err
 }
 
-// decided waits until no decision of the coordinator is on its way, and returns what it knows of the id: an empty state for
-// an unknown id, and for brokers that cannot tell (before Kafka 3.0).
-func (p *TxnProducer) decided(ctx context.Context) (Transaction, error) {
+func (s settling) named(who settle.Producer) Producer {
+	return Producer{TransactionalID: s.id, ID: who.ID, Epoch: who.Epoch}
+}
+
+// Last implements settle.Brokers. Brokers before Kafka 3.0 cannot tell.
+func (s settling) Last(ctx context.Context) (settle.Last, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	t, err := describeTransaction(ctx, s.cl, s.id)
+	if errors.Is(explain("", err), ErrBrokerTooOld) {
+		return settle.Last{}, nil
+	}
+	return settle.Last{ProducerID: t.ProducerID, Committed: t.State == "CompleteCommit", Open: t.Open()}, err
+}
+
+// Decided implements settle.Brokers. What is ongoing is no decision on its way.
+func (s settling) Decided(ctx context.Context) (settle.Last, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	for delay := retryDelay; ; delay = min(2*delay, 50*time.Millisecond) {
-		t, err := describeTransaction(ctx, p.cl, p.id)
+		t, err := describeTransaction(ctx, s.cl, s.id)
 		if errors.Is(explain("", err), ErrBrokerTooOld) {
-			return Transaction{}, nil
+			return settle.Last{}, nil
 		}
 		if err != nil || !t.Open() || t.State == "Ongoing" {
-			return t, err
+			return settle.Last{ProducerID: t.ProducerID, Committed: t.State == "CompleteCommit", Open: t.Open()}, err
 		}
-		select {
-		case <-ctx.Done():
-			return t, fmt.Errorf("%w: the transaction stays in state %s", ctx.Err(), t.State)
-		case <-time.After(delay):
+		if err := s.Pause(ctx, delay); err != nil {
+			return settle.Last{}, fmt.Errorf("%w: the transaction stays in state %s", err, t.State)
 		}
+	}
+}
+
+// Pause implements settle.Brokers.
+func (s settling) Pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
 }
 
@@ -85,141 +132,84 @@ func describeTransaction(ctx context.Context, cl *kgo.Client, id string) (Transa
 	return found, err
 }
 
-// past looks at what the id's last producer has left, before a new one is initialised. A commit whose answer is missing is
-// asked for again, so that it is decided and no late request can decide it. If the last transaction was committed, what is
-// undecided now is owed to it; if not, it will be aborted.
-func (p *TxnProducer) past(ctx context.Context) error {
-	if err := p.askAgain(ctx); err != nil {
-		return err
+// Existing implements settle.Brokers.
+func (s settling) Existing(ctx context.Context, topics []string) (settle.Partitions, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	for _, topic := range topics {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = kmsg.StringPtr(topic)
+		req.Topics = append(req.Topics, t)
 	}
-	last, err := p.decided(ctx)
-	if err != nil || last.State != "CompleteCommit" {
-		return err
-	}
-	where, err := p.everywhere(ctx)
+	resp, err := ask(ctx, s.cl, req)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	open, err := undecided(ctx, p.cl, last.ProducerID, where)
-	if err == nil && (len(open) > 0 || p.group != "") {
-		p.owed.addAll(open)
-		p.owes = true
+	found := settle.Partitions{}
+	for _, t := range resp.Topics {
+		for _, q := range t.Partitions {
+			found.Add(*t.Topic, q.Partition)
+		}
 	}
-	return err
+	return found, nil
 }
 
-// askAgainTimeout bounds askAgain: the initialisation that follows decides as well.
-const askAgainTimeout = 2 * time.Second
-
-// askAgain asks for a commit whose answer is missing. Where there is none again, the initialisation decides, unless the
-// commit was that of a debt.
-func (p *TxnProducer) askAgain(ctx context.Context) error {
-	if p.unanswered == nil {
-		return nil
-	}
-	bounded, cancel := context.WithTimeout(ctx, min(p.cfg.RequestTimeout/3, askAgainTimeout))
+// Open implements settle.Brokers. Where the right to read a topic is missing, or that to read __consumer_offsets for a group's
+// partition, nobody tells.
+func (s settling) Open(ctx context.Context, producer int64, where settle.Places) (settle.Places, error) {
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	err := p.unanswered(bounded)
-	if err != nil && p.owes && !errors.Is(explain("", err), ErrProducerFenced) {
-		return err
-	}
-	p.unanswered = nil
-	return nil
-}
-
-// settlePast carries out, under the new epoch, what past has found. It comes after the initialisation because somebody else may
-// have had the id until then, whose transaction must not be committed. Until it has succeeded the debt is kept: nobody else
-// knows of it any more.
-func (p *TxnProducer) settlePast(ctx context.Context) error {
-	if !p.owes {
-		return nil
-	}
-	who, err := p.identity(ctx)
-	if err != nil {
-		return err
-	}
-	open, err := undecided(ctx, p.cl, who.ID, p.owed)
-	if err != nil {
-		return err
-	}
-	p.unanswered = func(ctx context.Context) error { return p.endPlainly(ctx, who, true) }
-	if err := p.settle(ctx, who, true, open); err != nil {
-		return err
-	}
-	p.unanswered, p.owes = nil, false
-	clear(p.owed)
-	return nil
-}
-
-// settleAborted makes sure that nothing of the id's past is undecided once a producer is initialised, or has aborted: what
-// still is was aborted.
-func (p *TxnProducer) settleAborted(ctx context.Context) error {
-	who, err := p.identity(ctx)
-	if err != nil {
-		return err
-	}
-	where, err := p.everywhere(ctx)
-	if err != nil {
-		return err
-	}
-	open, err := undecided(ctx, p.cl, who.ID, where)
-	if err != nil {
-		return err
-	}
-	if p.doubtful {
-		// Records of the failed transaction may still be on their way. A marker of the new epoch lets none of them in.
-		for topic, partitions := range p.writtenTo() {
-			for partition := range partitions {
-				if _, there := where[topic][partition]; there {
-					open.add(topic, partition)
-				}
-			}
+	open := settle.Places{Partitions: settle.Partitions{}}
+	all := settle.Partitions{}
+	all.AddAll(where.Partitions)
+	if where.Group != "" {
+		partition, ok, err := s.offsetsPartition(ctx, where.Group)
+		if err != nil {
+			return open, err
+		}
+		if ok {
+			all.Add(offsetsTopic, partition)
 		}
 	}
-	if len(open) > 0 || p.doubtful && p.group != "" {
-		err = p.settle(ctx, who, false, open)
+	err := openProducers(ctx, s.cl, all, func(topic string, partition int32, id int64) {
+		switch {
+		case id != producer:
+		case topic == offsetsTopic:
+			open.Group = where.Group
+		default:
+			open.Partitions.Add(topic, partition)
+		}
+	})
+	return open, err
+}
+
+// Add implements settle.Brokers, by the requests of clients before KIP-890, which need no record.
+func (s settling) Add(ctx context.Context, who settle.Producer, where settle.Places) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	if err := s.connectPlain(); err != nil {
+		return err
 	}
-	p.doubtful = p.doubtful && err != nil
+	if err := s.addPartitions(ctx, s.named(who), where.Partitions); err != nil {
+		return classified(err)
+	}
+	if where.Group == "" {
+		return nil
+	}
+	return classified(addOffsets(ctx, s.plain, where.Group, s.named(who)))
+}
+
+// classified is explain where it is plain what was being done.
+func classified(err error) error {
+	if err == nil {
+		return nil
+	}
+	if sentinel := classify(err); sentinel != nil && !errors.Is(err, sentinel) {
+		return fmt.Errorf("%w: %w", sentinel, err)
+	}
 	return err
 }
 
-// settle ends an empty transaction on these partitions until none of them has an open one.
-func (p *TxnProducer) settle(ctx context.Context, who Producer, commit bool, open touched) error {
-	if err := p.connectPlain(); err != nil {
-		return err
-	}
-	for delay := retryDelay; ; delay = min(2*delay, 100*time.Millisecond) {
-		if err := p.addPartitions(ctx, who, open); err != nil {
-			return err
-		}
-		if p.group != "" {
-			if err := addOffsets(ctx, p.plain, p.group, who); err != nil {
-				return err
-			}
-		}
-		if err := endTxn(ctx, p.plain, who, commit); err != nil {
-			return err
-		}
-		if _, err := p.decided(ctx); err != nil {
-			return err
-		}
-		left, err := undecided(ctx, p.cl, who.ID, open)
-		if err != nil {
-			return err
-		}
-		if open = left; len(open) == 0 {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %v have a transaction that is still undecided", ctx.Err(), open)
-		case <-time.After(delay):
-		}
-	}
-}
-
-// addPartitions adds partitions to a transaction by the request of clients before KIP-890, which needs no record.
-func (p *TxnProducer) addPartitions(ctx context.Context, who Producer, to touched) error {
+func (s settling) addPartitions(ctx context.Context, who Producer, to settle.Partitions) error {
 	if len(to) == 0 {
 		return nil
 	}
@@ -227,14 +217,11 @@ func (p *TxnProducer) addPartitions(ctx context.Context, who Producer, to touche
 	req.TransactionalID, req.ProducerID, req.ProducerEpoch = who.TransactionalID, who.ID, who.Epoch
 	for topic, partitions := range to {
 		t := kmsg.NewAddPartitionsToTxnRequestTopic()
-		t.Topic = topic
-		for partition := range partitions {
-			t.Partitions = append(t.Partitions, partition)
-		}
+		t.Topic, t.Partitions = topic, slices.Sorted(maps.Keys(partitions))
 		req.Topics = append(req.Topics, t)
 	}
 	return retry(ctx, concurrent, func() error {
-		resp, err := ask(ctx, p.plain, req)
+		resp, err := ask(ctx, s.plain, req)
 		if err != nil {
 			return err
 		}
@@ -250,71 +237,32 @@ func (p *TxnProducer) addPartitions(ctx context.Context, who Producer, to touche
 	})
 }
 
-// everywhere is all that the producer may have written to, in this life or an earlier one.
-func (p *TxnProducer) everywhere(ctx context.Context) (touched, error) {
-	written := p.writtenTo()
-	req := kmsg.NewPtrMetadataRequest()
-	for _, topic := range slices.Concat(slices.Collect(maps.Keys(written)), p.outputs) {
-		t := kmsg.NewMetadataRequestTopic()
-		t.Topic = kmsg.StringPtr(topic)
-		req.Topics = append(req.Topics, t)
+// End implements settle.Brokers.
+func (s settling) End(ctx context.Context, who settle.Producer, commit bool) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	if err := s.connectPlain(); err != nil {
+		return err
 	}
-	if len(req.Topics) == 0 {
-		return nil, nil
-	}
-	resp, err := ask(ctx, p.cl, req)
-	if err != nil {
-		return nil, err
-	}
-	all := touched{}
-	for _, t := range resp.Topics {
-		if t.Topic == nil {
-			continue
-		}
-		partitions, known := written[*t.Topic]
-		if err := kerr.ErrorForCode(t.ErrorCode); err != nil && known {
-			return nil, fmt.Errorf("looking for topic %s, which has been written to: %w", *t.Topic, err)
-		}
-		for _, q := range t.Partitions {
-			// A record that failed before it had a partition may have left a number that is none.
-			if _, wrote := partitions[q.Partition]; wrote || slices.Contains(p.outputs, *t.Topic) {
-				all.add(*t.Topic, q.Partition)
-			}
-		}
-	}
-	return all, nil
+	return classified(endTxn(ctx, s.plain, s.named(who), commit))
 }
 
-// writtenTo is what the producer has written to since it was last settled.
-func (p *TxnProducer) writtenTo() touched {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	written := touched{}
-	written.addAll(p.written)
-	return written
-}
+// againTimeout bounds EndAgain: the initialisation that follows decides as well.
+const againTimeout = 2 * time.Second
 
-// wrote notes that a record was, or may have been, sent to a partition.
-func (p *TxnProducer) wrote(topic string, partition int32) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.written.add(topic, partition)
-}
-
-// undecided returns where a transaction of this producer id is open, by the leaders' own account.
-func undecided(ctx context.Context, cl *kgo.Client, producerID int64, where touched) (touched, error) {
-	open := touched{}
-	err := openProducers(ctx, cl, where, func(topic string, partition int32, id int64) {
-		if id == producerID {
-			open.add(topic, partition)
-		}
-	})
-	return open, err
+// EndAgain implements settle.Brokers.
+func (s settling) EndAgain(ctx context.Context, who settle.Producer, plainly bool) error {
+	ctx, cancel := context.WithTimeout(ctx, min(s.cfg.RequestTimeout/3, againTimeout))
+	defer cancel()
+	if plainly {
+		return s.End(ctx, who, true)
+	}
+	return classified(endTxn(ctx, s.cl, s.named(who), true))
 }
 
 // openProducers calls f for every producer that has a transaction open on one of the partitions. Where the broker does not
 // tell (before Kafka 2.8, or without the right to read the topic), none is known of.
-func openProducers(ctx context.Context, cl *kgo.Client, where touched, f func(topic string, partition int32, id int64)) error {
+func openProducers(ctx context.Context, cl *kgo.Client, where settle.Partitions, f func(topic string, partition int32, id int64)) error {
 	if len(where) == 0 {
 		return nil
 	}

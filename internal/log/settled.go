@@ -4,70 +4,88 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"math"
+	"unicode/utf16"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemill/tidemill/internal/settle"
 )
 
-// errUndecided says that a partition holds a committed transaction's records for undecided. Init ends it.
-var errUndecided = errors.New("the last transaction's marker is missing")
-
-// check looks, while the other producers have their turn, whether a committed transaction's markers have arrived where its
-// records are. The id's next transaction must not begin before: were it aborted, it would take them with it.
-type check struct {
+// watch looks, while the other producers have their turn, whether a committed transaction's markers have arrived where its
+// records and offsets are, and sees to it where they have not (settle.Ledger.Watch).
+type watch struct {
 	done   chan struct{} // closed when err is set
 	err    error
 	cancel context.CancelFunc
 }
 
-// beginCheck starts to look for the markers of a transaction whose last records these are.
-func (p *TxnProducer) beginCheck(who Producer, last Offsets) {
-	if len(last) == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), p.cfg.RequestTimeout)
-	c := &check{done: make(chan struct{}), cancel: cancel}
-	p.check = c
+// beginWatch starts one.
+func (p *TxnProducer) beginWatch(sent settle.Sent) {
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &watch{done: make(chan struct{}), cancel: cancel}
+	p.watch = w
 	go func() {
-		defer close(c.done)
+		defer close(w.done)
 		defer cancel()
-		c.err = awaitMarkers(ctx, p.cl, who, last)
+		w.err = p.ledger.Watch(ctx, sent)
 	}()
 }
 
-// endCheck waits for what beginCheck has found.
-func (p *TxnProducer) endCheck() error {
-	if p.check == nil {
+// endWatch waits for what it has found, as long as a request may take.
+func (p *TxnProducer) endWatch() error {
+	if p.watch == nil {
 		return nil
 	}
-	<-p.check.done
-	err := p.check.err
-	p.check = nil
+	select {
+	case <-p.watch.done:
+	default:
+		ctx, cancel := context.WithTimeout(context.Background(), p.cfg.RequestTimeout)
+		defer cancel()
+		select {
+		case <-p.watch.done:
+		case <-ctx.Done():
+			p.watch.cancel()
+			<-p.watch.done
+		}
+	}
+	err := p.watch.err
+	p.watch = nil
 	return err
 }
 
-// dropCheck ends it without an answer.
-func (p *TxnProducer) dropCheck() {
-	if p.check != nil {
-		p.check.cancel()
-		_ = p.endCheck()
+// dropWatch ends it without an answer.
+func (p *TxnProducer) dropWatch() {
+	if p.watch != nil {
+		p.watch.cancel()
+		_ = p.endWatch()
 	}
 }
 
-// The first pause is about what markers take. From some attempts on it may be that others' open transactions are in the way,
-// and the leaders are asked whose it is.
-const (
-	markerDelay    = time.Millisecond
-	markerAttempts = 5
-)
+// sent is what the transaction consisted of, once it has ended.
+func (t *txn) sent() settle.Sent {
+	t.leave()
+	return settle.Sent{Last: t.last, Group: t.group, Offsets: t.committed}
+}
 
-// awaitMarkers waits until the last stable offsets have passed a transaction's records, or nothing of it is open there.
-func awaitMarkers(ctx context.Context, cl *kgo.Client, who Producer, last Offsets) error {
+// Passed implements settle.Brokers: one request to each leader, and one to the group's coordinator.
+func (s settling) Passed(ctx context.Context, sent settle.Sent) (bool, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	if passed, err := s.stableBeyond(ctx, sent.Last); err != nil || !passed || sent.Group == "" {
+		return passed, err
+	}
+	return s.stableOffsets(ctx, sent.Group, sent.Offsets)
+}
+
+// stableBeyond reports whether every last stable offset is above the given one.
+func (s settling) stableBeyond(ctx context.Context, last Offsets) (bool, error) {
+	if len(last) == 0 {
+		return true, nil
+	}
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.ReplicaID, req.IsolationLevel = -1, readCommitted
-	where := touched{}
 	for topic, partitions := range last {
 		t := kmsg.NewListOffsetsRequestTopic()
 		t.Topic = topic
@@ -75,45 +93,12 @@ func awaitMarkers(ctx context.Context, cl *kgo.Client, who Producer, last Offset
 			q := kmsg.NewListOffsetsRequestTopicPartition()
 			q.Partition, q.Timestamp, q.CurrentLeaderEpoch = partition, latest, -1
 			t.Partitions = append(t.Partitions, q)
-			where.add(topic, partition)
 		}
 		req.Topics = append(req.Topics, t)
 	}
-	delay := markerDelay
-	for attempt := 1; ; attempt++ {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w on %v: %w", errUndecided, where, ctx.Err())
-		case <-time.After(delay):
-			delay = min(2*delay, 100*time.Millisecond)
-		}
-		passed, err := stableBeyond(ctx, cl, req, last)
-		if err != nil || passed {
-			return err
-		}
-		if attempt < markerAttempts {
-			continue
-		}
-		state, err := describeTransaction(ctx, cl, who.TransactionalID)
-		if err != nil || state.Open() {
-			continue // markers are on their way, or nobody can tell now
-		}
-		open, err := undecided(ctx, cl, who.ID, where)
-		if err != nil {
-			return err
-		}
-		if len(open) == 0 {
-			return nil
-		}
-		return fmt.Errorf("%w on %v", errUndecided, open)
-	}
-}
-
-// stableBeyond reports whether every last stable offset is above the given one.
-func stableBeyond(ctx context.Context, cl *kgo.Client, req *kmsg.ListOffsetsRequest, last Offsets) (bool, error) {
 	passed := true
 	err := retry(ctx, leaderless, func() error {
-		resp, err := ask(ctx, cl, req)
+		resp, err := ask(ctx, s.cl, req)
 		if err != nil {
 			return err
 		}
@@ -129,4 +114,65 @@ func stableBeyond(ctx context.Context, cl *kgo.Client, req *kmsg.ListOffsetsRequ
 		return nil
 	})
 	return passed, err
+}
+
+// stableOffsets reports whether no transaction holds the group's offsets of these partitions (KIP-447). It needs no right that
+// committing them does not need.
+func (s settling) stableOffsets(ctx context.Context, group string, at settle.Partitions) (bool, error) {
+	g := kmsg.NewOffsetFetchRequestGroup()
+	g.Group = group
+	req := kmsg.NewPtrOffsetFetchRequest()
+	req.Group, req.RequireStable = group, true
+	for topic, partitions := range at {
+		now, before3 := kmsg.NewOffsetFetchRequestGroupTopic(), kmsg.NewOffsetFetchRequestTopic()
+		now.Topic, before3.Topic = topic, topic
+		for partition := range partitions {
+			now.Partitions = append(now.Partitions, partition)
+		}
+		before3.Partitions = now.Partitions
+		g.Topics, req.Topics = append(g.Topics, now), append(req.Topics, before3)
+	}
+	req.Groups = append(req.Groups, g)
+	err := retry(ctx, anyOf(kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.NotCoordinator), func() error {
+		_, err := offsetFetch(ctx, s.cl, req)
+		return err
+	})
+	switch {
+	case errors.Is(err, kerr.UnstableOffsetCommit):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("asking whether the offsets of group %s are stable: %w", group, err)
+	}
+	return true, nil
+}
+
+// offsetsTopic is where groups' offsets are.
+const offsetsTopic = "__consumer_offsets"
+
+// offsetsPartition returns the partition of a group's offsets; false where there is none, or nobody tells.
+func (s settling) offsetsPartition(ctx context.Context, group string) (int32, bool, error) {
+	if s.offsetsPartitions == 0 {
+		found, err := s.Existing(ctx, []string{offsetsTopic})
+		if err != nil || len(found[offsetsTopic]) == 0 {
+			return 0, false, err
+		}
+		s.offsetsPartitions = int32(len(found[offsetsTopic]))
+	}
+	return groupPartition(group, s.offsetsPartitions), true, nil
+}
+
+// groupPartition is which of so many partitions a group's offsets are in: that of the absolute value of Java's String.hashCode, as
+// brokers choose it (GroupCoordinatorService.partitionFor).
+func groupPartition(group string, partitions int32) int32 {
+	hash := int32(0)
+	for _, unit := range utf16.Encode([]rune(group)) {
+		hash = 31*hash + int32(unit)
+	}
+	switch {
+	case hash == math.MinInt32:
+		return 0
+	case hash < 0:
+		hash = -hash
+	}
+	return hash % partitions
 }

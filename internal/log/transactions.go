@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemill/tidemill/internal/settle"
 )
 
 // Transaction is a transactional id and what its coordinator knows of it.
@@ -93,20 +95,27 @@ func (a *Admin) OpenTransactions(ctx context.Context, prefix string) ([]string, 
 	return open, nil
 }
 
-// OpenProducers returns the producer ids that have a transaction open on a partition of these topics, by the partitions' own
-// account: a coordinator may have done with one that a partition still has open (see settle.go). It needs Kafka 2.8 and the
-// right to read the topics; where it does not get to know, there is none.
-func (a *Admin) OpenProducers(ctx context.Context, topics ...string) (map[int64]bool, error) {
+// OpenProducers returns the producer ids that have a transaction open on a partition of these topics or, if a group is named, on
+// that of its offsets, by the partitions' own account: a coordinator may have done with one that a partition still has open
+// (package settle). It needs Kafka 2.8 and the right to read the topics, for a group __consumer_offsets; where it does not get
+// to know, there is none.
+func (a *Admin) OpenProducers(ctx context.Context, group string, topics ...string) (map[int64]bool, error) {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
-	where := touched{}
+	where := settle.Partitions{}
+	if group != "" {
+		t, _, err := a.metadata(ctx, offsetsTopic)
+		if err == nil && t.Partitions > 0 {
+			where.Add(offsetsTopic, groupPartition(group, t.Partitions))
+		}
+	}
 	for _, topic := range topics {
 		t, _, err := a.metadata(ctx, topic)
 		if err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
 			return nil, a.explain("looking for topic "+topic, err)
 		}
 		for partition := range t.Partitions {
-			where.add(topic, partition)
+			where.Add(topic, partition)
 		}
 	}
 	open := map[int64]bool{}

@@ -102,7 +102,7 @@ func (o *oracle) complete(tx *transaction) {
 func (o *oracle) check(number int32) {
 	w, e := o.world, o.models[number]
 	input := commit.Place{Topic: w.input(), Partition: number}
-	still := len(w.brokers.group.pending[input]) == 0
+	still := !w.brokers.group.unstable(input)
 	for _, topic := range append(w.workload.Outputs(), w.changelog()) {
 		p := w.brokers.partition(commit.Place{Topic: topic, Partition: number})
 		still = still && p.lastStable() == p.end()
@@ -151,7 +151,7 @@ func (w *world) fold(number int32, below int64) (rows, derived map[string]string
 	p := w.brokers.partition(commit.Place{Topic: spec.Changelog, Partition: number})
 	for i := range p.entries[:min(below, p.end())] {
 		e := &p.entries[i]
-		if e.marker || e.tx != nil && e.tx.fate != committed {
+		if !e.counts() {
 			continue
 		}
 		if e.record.Value == nil {

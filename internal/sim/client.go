@@ -13,6 +13,7 @@ import (
 	partitioning "github.com/tidemill/tidemill/internal/partition"
 
 	"github.com/tidemill/tidemill/internal/log"
+	"github.com/tidemill/tidemill/internal/settle"
 	"github.com/tidemill/tidemill/internal/task"
 )
 
@@ -26,6 +27,8 @@ type client struct {
 	key     producerKey
 	next    map[commit.Place]int // sequence numbers
 	tx      *clientTx
+	ledger  *settle.Ledger
+	watch   *clientWatch // over the last commit, nil if there is none
 }
 
 // clientTx is the client's side of a transaction.
@@ -35,10 +38,15 @@ type clientTx struct {
 	produced bool // a record was given to it, ever
 	offsets  bool // offsets were sent
 	failed   error
+	sent     settle.Sent
 }
 
+// newClient returns a client that is not initialised. It looks where any instance of the group may have written.
 func (w *world) newClient(p *process, id string) *client {
-	return &client{world: w, process: p, id: id}
+	c := &client{world: w, process: p, id: id}
+	c.ledger = settle.New(settling{c})
+	c.ledger.Covers(w.sub.Group, w.written()...)
+	return c
 }
 
 // caller is the coroutine that runs now: the commit protocol runs on one of the process's.
@@ -46,14 +54,27 @@ func (c *client) caller() *coroutine { return c.process.current() }
 
 // Reinit implements transact.Client.
 func (c *client) Reinit(ctx context.Context) error {
-	c.ready, c.tx = false, nil
-	name, timeout := c.id, c.world.profile.txTimeout
-	key, err := retry(ctx, c.caller(), func() (producerKey, error) { return c.world.brokers.initProducerID(name, timeout) })
-	if err != nil {
+	c.ledger.Doubt()
+	return c.init(ctx)
+}
+
+func (c *client) init(ctx context.Context) error {
+	c.ready = false
+	c.dropWatch()
+	c.doubt()
+	c.tx = nil
+	if err := c.ledger.Init(ctx); err != nil {
 		return fmt.Errorf("initialising %s: %w", c.id, err)
 	}
-	c.key, c.ready, c.next = key, true, map[commit.Place]int{}
+	c.ready = true
 	return nil
+}
+
+// doubt says that the open transaction, if it has anything in it, does not end as it should.
+func (c *client) doubt() {
+	if c.tx != nil && (c.tx.produced || c.tx.offsets) {
+		c.ledger.Doubt()
+	}
 }
 
 // Begin implements transact.Client.
@@ -64,7 +85,16 @@ func (c *client) Begin() error {
 	case c.tx != nil:
 		return errors.New("the last transaction has not ended")
 	}
-	c.tx = &clientTx{}
+	if err := c.endWatch(); err != nil {
+		c.ready = false
+		return err
+	}
+	if c.ledger.Stale() {
+		if err := c.init(context.Background()); err != nil {
+			return err
+		}
+	}
+	c.tx = &clientTx{sent: settle.Sent{Last: log.Offsets{}, Offsets: settle.Partitions{}}}
 	return nil
 }
 
@@ -113,6 +143,7 @@ func (c *client) send(co *coroutine, tx *clientTx) {
 			}
 		}
 		records := copied(chosen)
+		c.ledger.Wrote(place.Topic, place.Partition)
 		base, err := retry(context.Background(), co, func() (int64, error) {
 			return c.world.brokers.produce(id, key, place, sequence, records)
 		})
@@ -120,6 +151,10 @@ func (c *client) send(co *coroutine, tx *clientTx) {
 			tx.failed = fmt.Errorf("producing to %s: %w", place.Topic, err)
 			return
 		}
+		if tx.sent.Last[place.Topic] == nil {
+			tx.sent.Last[place.Topic] = map[int32]int64{}
+		}
+		tx.sent.Last[place.Topic][place.Partition] = base + int64(len(records)) - 1
 		for i, record := range chosen {
 			record.Offset = base + int64(i)
 		}
@@ -170,20 +205,27 @@ func (c *client) CommitOffsets(ctx context.Context, member log.Member, to log.Po
 	if tx == nil {
 		return log.ErrNotInTransaction
 	}
-	tx.offsets = true
+	tx.offsets, tx.sent.Group = true, member.Group
+	c.ledger.Commits(member.Group)
 	offsets := map[commit.Place]stableOffset{}
 	for topic, partitions := range to {
 		for number, at := range partitions {
+			tx.sent.Offsets.Add(topic, number)
 			offsets[commit.Place{Topic: topic, Partition: number}] = stableOffset{next: at.Offset, metadata: at.Metadata}
 		}
 	}
 	b, id, key := c.world.brokers, c.id, c.key
 	var err error
 	if !c.world.profile.implicit {
-		_, err = retry(ctx, c.caller(), func() (bool, error) { return true, b.addOffsets(id, key) })
+		_, err = retry(ctx, c.caller(), func() (bool, error) { return true, b.addPlaces(id, key, nil, true) })
 	}
 	if err == nil {
-		_, err = retry(ctx, c.caller(), func() (bool, error) { return true, b.txnOffsetCommit(id, key, member, offsets) })
+		request := func() (bool, error) { return true, b.txnOffsetCommit(id, key, member, offsets) }
+		if tx.produced {
+			_, err = retry(ctx, c.caller(), request)
+		} else {
+			_, err = once(ctx, c.caller(), request) // the epoch will not move on with the end
+		}
 	}
 	if err != nil {
 		tx.failed = fmt.Errorf("adding offsets: %w", err)
@@ -211,19 +253,25 @@ func (c *client) commit(ctx context.Context, tx *clientTx) (log.Outcome, error) 
 	if !tx.produced && !tx.offsets {
 		return log.Committed, nil
 	}
-	id, key := c.id, c.key
-	next, err := c.endTxn(ctx, id, key, committed)
+	key, bump := c.key, c.world.profile.implicit && tx.produced
+	next, err := c.endTxn(ctx, key, committed, bump)
 	if err != nil {
 		c.ready = false
+		c.ledger.Doubt()
+		c.ledger.Unanswered(settle.Producer{ID: key.pid, Epoch: key.epoch}, !bump)
 		return log.Unknown, err
 	}
 	c.use(next)
+	c.beginWatch(tx.sent)
 	return log.Committed, nil
 }
 
 // endTxn asks for the end of a transaction, sometimes only once: the answer may be lost for good.
-func (c *client) endTxn(ctx context.Context, id string, key producerKey, how fate) (producerKey, error) {
-	request := func() (producerKey, error) { return c.world.brokers.endTxn(id, key, how) }
+func (c *client) endTxn(ctx context.Context, key producerKey, how fate, bump bool) (producerKey, error) {
+	request := func() (producerKey, error) { return c.world.brokers.endTxn(c.id, key, how, bump) }
+	if !bump && c.world.profile.implicit {
+		return once(ctx, c.caller(), request)
+	}
 	if c.world.schedule.chance(0.5) {
 		next, err := call(c.caller(), request)
 		if !errors.Is(err, errBusy) {
@@ -240,23 +288,30 @@ func (c *client) use(key producerKey) {
 	}
 }
 
-// abort ends the transaction without a trace; by initialising the id where something failed.
+// abort ends the transaction without a trace; by initialising the id where something failed, or offsets are part of it.
 func (c *client) abort(ctx context.Context, tx *clientTx) error {
+	c.doubt()
 	c.tx = nil
 	if err := tx.failed; err != nil {
 		if c.ready = false; errors.Is(err, log.ErrProducerFenced) || errors.Is(err, log.ErrInstanceFenced) {
 			return err
 		}
-		return c.Reinit(ctx)
+		return c.init(ctx)
 	}
-	if !tx.produced && !tx.offsets {
+	if tx.offsets {
+		return c.init(ctx)
+	}
+	if !tx.produced {
 		return nil
 	}
-	next, err := c.endTxn(ctx, c.id, c.key, aborted)
+	next, err := c.endTxn(ctx, c.key, aborted, c.world.profile.implicit)
+	if err == nil {
+		c.use(next)
+		err = c.ledger.Aborted(ctx)
+	}
 	if err != nil {
 		c.ready = false
-		return err
+		c.ledger.Doubt()
 	}
-	c.use(next)
-	return nil
+	return err
 }

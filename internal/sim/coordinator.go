@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidemill/tidemill/internal/commit"
 	"github.com/tidemill/tidemill/internal/log"
+	"github.com/tidemill/tidemill/internal/settle"
 	"github.com/tidemill/tidemill/internal/task"
 )
 
@@ -74,7 +75,7 @@ func (b *brokers) begin(t *transactional) (*transaction, error) {
 	}
 	b.txCount++
 	tx := &transaction{
-		id: t.name, number: b.txCount, first: map[commit.Place]int{}, offsets: map[commit.Place]stableOffset{},
+		id: t.name, pid: t.pid, number: b.txCount, parts: map[commit.Place]bool{}, offsets: map[commit.Place]stableOffset{},
 		deadline: b.schedule.now + t.timeout,
 	}
 	t.open = tx
@@ -90,11 +91,14 @@ func (b *brokers) begin(t *transactional) (*transaction, error) {
 
 // produce appends records in a transaction, once for each sequence number.
 func (b *brokers) produce(name string, key producerKey, place commit.Place, sequence int, records []task.Record) (int64, error) {
-	t, err := b.current(name, key)
+	p := b.partition(place)
+	if !b.led(place) {
+		return 0, errNoLeader
+	}
+	tx, err := b.takesPart(name, key, p)
 	if err != nil {
 		return 0, err
 	}
-	p := b.partition(place)
 	last, ok := p.written[key]
 	switch {
 	case ok && sequence < last.next:
@@ -102,17 +106,51 @@ func (b *brokers) produce(name string, key producerKey, place commit.Place, sequ
 	case sequence != last.next:
 		return 0, fmt.Errorf("%w: a batch is missing before sequence %d", log.ErrProducerFenced, sequence)
 	}
-	tx, err := b.begin(t)
-	if err != nil {
-		return 0, err
-	}
 	base := p.end()
 	for _, record := range records {
-		p.append(entry{record: record, tx: tx}, b.observe.world.appendTime())
+		p.take(record, tx, key.epoch, b.observe.world.appendTime())
 		b.observe.produced(p.entries[len(p.entries)-1].record)
 	}
 	p.written[key] = batch{next: sequence + len(records), base: base}
 	return base, nil
+}
+
+// takesPart returns the transaction that records are part of, and adds the partition to it. Where the partition has one open
+// under the same epoch, nobody asks the coordinator whether it goes on (KIP-890 asks with the first record).
+func (b *brokers) takesPart(name string, key producerKey, p *partition) (*transaction, error) {
+	t, err := b.current(name, key)
+	if err != nil {
+		if open := p.open[key.pid]; open != nil && open.epoch == key.epoch {
+			b.schedule.note("broker: late records of %s are taken for part of transaction %d", name, open.tx.number)
+			return open.tx, nil
+		}
+		return nil, err
+	}
+	if key.epoch < p.epochs[key.pid] {
+		return nil, fencedProducer(t, key.epoch)
+	}
+	tx, err := b.begin(t)
+	if err == nil {
+		tx.parts[p.place] = true
+	}
+	return tx, err
+}
+
+// addPlaces adds partitions, and perhaps the group, to a transaction, with nothing in it.
+func (b *brokers) addPlaces(name string, key producerKey, places []commit.Place, withGroup bool) error {
+	t, err := b.current(name, key)
+	if err != nil {
+		return err
+	}
+	tx, err := b.begin(t)
+	if err != nil {
+		return err
+	}
+	for _, place := range places {
+		tx.parts[place] = true
+	}
+	tx.group = tx.group || withGroup
+	return nil
 }
 
 // addOffsets adds the group to a transaction (AddOffsetsToTxn).
@@ -135,6 +173,9 @@ func (b *brokers) txnOffsetCommit(name string, key producerKey, member log.Membe
 	if err != nil {
 		return err
 	}
+	if !b.led(offsetsPlace) {
+		return errNoLeader
+	}
 	if err := b.group.validate(member); err != nil {
 		return err
 	}
@@ -147,13 +188,13 @@ func (b *brokers) txnOffsetCommit(name string, key producerKey, member log.Membe
 	for place, at := range offsets {
 		at.order = b.group.records
 		tx.offsets[place] = at
-		b.group.pend(place, tx)
+		b.group.pend(t.pid, place, at)
 	}
 	return nil
 }
 
-// endTxn decides a transaction. Asked again it gives the same answer.
-func (b *brokers) endTxn(name string, key producerKey, how fate) (producerKey, error) {
+// endTxn decides a transaction, moving the epoch on or not. Asked again it gives the same answer.
+func (b *brokers) endTxn(name string, key producerKey, how fate, bump bool) (producerKey, error) {
 	t := b.ids[name]
 	if t == nil || t.pid != key.pid {
 		return key, fmt.Errorf("%w: no such id %s", log.ErrProducerFenced, name)
@@ -164,10 +205,13 @@ func (b *brokers) endTxn(name string, key producerKey, how fate) (producerKey, e
 	if t.epoch != key.epoch {
 		return key, fencedProducer(t, key.epoch)
 	}
+	if !bump && t.open == nil && t.ended == how {
+		return key, nil // older clients are answered well
+	}
 	switch {
 	case t.open != nil && t.open.fate == undecided:
 		asked := t.epoch
-		if b.profile.implicit {
+		if bump {
 			t.epoch++
 		}
 		b.decide(t, how, asked)
@@ -193,24 +237,41 @@ func (b *brokers) decide(t *transactional, how fate, asked int16) {
 	if how == committed && tx.below != "" {
 		b.schedule.fail("transaction %d of %s is committed, while the store of %s", tx.number, t.name, tx.below)
 	}
+	if !b.observe.world.healed && b.schedule.chance(b.profile.fencedAtEnd) {
+		b.fence(append([]commit.Place{offsetsPlace}, b.order...))
+	}
+	epoch := t.epoch
 	tx.missing = 1
 	for _, place := range b.order {
-		if _, ok := tx.first[place]; ok {
+		if tx.parts[place] {
 			tx.missing++
-			b.schedule.after(b.markerDelay(), func() {
-				b.partition(place).mark(tx, b.observe.world.appendTime())
-				landed()
-			})
+			b.sendMarker(tx, place, func() { b.partition(place).mark(tx, epoch, b.observe.world.appendTime()) }, landed)
 		}
 	}
 	if tx.group {
 		tx.missing++
-		b.schedule.after(b.markerDelay(), func() {
-			b.group.settle(tx)
-			landed()
-		})
+		b.sendMarker(tx, offsetsPlace, func() { b.group.settle(tx) }, landed)
 	}
 	b.schedule.after(0, landed)
+}
+
+// sendMarker writes a marker in its time; or never, where the partition has no leader and the brokers are of those that take it
+// for deleted then (KAFKA-20734).
+func (b *brokers) sendMarker(tx *transaction, place commit.Place, write, landed func()) {
+	if !b.led(place) && b.profile.leavesOut {
+		b.schedule.note("broker: the marker of transaction %d is left out on %v", tx.number, place)
+		b.leftOut++
+		b.schedule.after(0, landed)
+		return
+	}
+	b.schedule.after(b.markerDelay(), func() {
+		if !b.led(place) {
+			b.sendMarker(tx, place, write, landed)
+			return
+		}
+		write()
+		landed()
+	})
 }
 
 func (b *brokers) markerDelay() time.Duration {
@@ -218,6 +279,40 @@ func (b *brokers) markerDelay() time.Duration {
 		return b.schedule.between(20*time.Millisecond, 2*time.Second)
 	}
 	return b.schedule.between(100*time.Microsecond, 5*time.Millisecond)
+}
+
+// last says what is known of an id's last transaction.
+func (b *brokers) last(name string) settle.Last {
+	t := b.ids[name]
+	if t == nil {
+		return settle.Last{}
+	}
+	return settle.Last{ProducerID: t.pid, Committed: t.open == nil && t.ended == committed, Open: t.open != nil}
+}
+
+// openAnywhere returns the ids of transactions that are not complete, by the coordinator's or a partition's account; or all.
+func (b *brokers) openAnywhere(all bool) (open []string, err error) {
+	if !b.led(offsetsPlace) {
+		return nil, errNoLeader
+	}
+	producers := map[int64]bool{}
+	for pid := range b.group.pending {
+		producers[pid] = true
+	}
+	for _, place := range b.order {
+		if !b.led(place) {
+			return nil, errNoLeader
+		}
+		for pid := range b.partition(place).open {
+			producers[pid] = true
+		}
+	}
+	for _, name := range b.idNames {
+		if t := b.ids[name]; all || t.open != nil || producers[t.pid] {
+			open = append(open, name)
+		}
+	}
+	return open, nil
 }
 
 // openTransactions returns the ids of transactions that are not complete.

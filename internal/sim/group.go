@@ -20,7 +20,7 @@ type group struct {
 	count      int // member ids given so far
 	records    int // offset commits written so far
 	offsets    map[commit.Place]stableOffset
-	pending    map[commit.Place][]*transaction
+	pending    map[int64]map[commit.Place]stableOffset // by producer id: what no marker has decided
 }
 
 // stableOffset is a committed offset.
@@ -43,7 +43,7 @@ type member struct {
 var errRejoin = fmt.Errorf("%w: a rebalance is in progress", log.ErrMemberFenced)
 
 func newGroup(b *brokers) *group {
-	return &group{brokers: b, offsets: map[commit.Place]stableOffset{}, pending: map[commit.Place][]*transaction{}}
+	return &group{brokers: b, offsets: map[commit.Place]stableOffset{}, pending: map[int64]map[commit.Place]stableOffset{}}
 }
 
 func (g *group) find(instance string) *member {
@@ -57,6 +57,9 @@ func (g *group) find(instance string) *member {
 
 // join asks to be a member. Poll with joined.
 func (g *group) join(instance, id string) (string, error) {
+	if !g.brokers.led(offsetsPlace) {
+		return "", errNoLeader
+	}
 	s := g.brokers.schedule
 	m := g.find(instance)
 	switch {
@@ -113,6 +116,9 @@ func (g *group) watch() {
 	s := g.brokers.schedule
 	for i := 0; i < len(g.members); i++ {
 		m := g.members[i]
+		if !g.brokers.led(offsetsPlace) {
+			m.heard = s.now // nobody watches
+		}
 		if s.now-m.heard > g.brokers.profile.sessionTimeout {
 			s.note("group: member %s has timed out", m.id)
 			g.members = slices.Delete(g.members, i, i+1)
@@ -120,7 +126,7 @@ func (g *group) watch() {
 			i--
 		}
 	}
-	if g.preparing && len(g.members) > 0 && !slices.ContainsFunc(g.members, func(m *member) bool { return !m.awaiting }) {
+	if g.preparing && len(g.members) > 0 && g.brokers.led(offsetsPlace) && !slices.ContainsFunc(g.members, func(m *member) bool { return !m.awaiting }) {
 		g.assign()
 	}
 	s.after(2*time.Millisecond, g.watch)
@@ -170,6 +176,9 @@ func (g *group) validate(who log.Member) error {
 
 // heartbeat tells that a member is alive.
 func (g *group) heartbeat(who log.Member) error {
+	if !g.brokers.led(offsetsPlace) {
+		return errNoLeader
+	}
 	if err := g.validate(who); err != nil {
 		return err
 	}
@@ -185,32 +194,44 @@ var errUnstable = fmt.Errorf("unstable offset commit")
 
 // fetch returns the stable committed offsets (KIP-447's RequireStable).
 func (g *group) fetch() (map[commit.Place]stableOffset, error) {
+	if !g.brokers.led(offsetsPlace) {
+		return nil, errNoLeader
+	}
 	found := map[commit.Place]stableOffset{}
 	for place, at := range g.offsets {
 		found[place] = at
 	}
-	for _, pending := range g.pending {
-		if len(pending) > 0 {
-			return nil, errUnstable
-		}
+	if len(g.pending) > 0 {
+		return nil, errUnstable
 	}
 	return found, nil
 }
 
-func (g *group) pend(place commit.Place, tx *transaction) {
-	if !slices.Contains(g.pending[place], tx) {
-		g.pending[place] = append(g.pending[place], tx)
+// unstable tells whether a transaction holds the offset of a place.
+func (g *group) unstable(place commit.Place) bool {
+	for _, offsets := range g.pending {
+		if _, ok := offsets[place]; ok {
+			return true
+		}
 	}
+	return false
 }
 
-// settle is the marker in the group's own partition.
+func (g *group) pend(pid int64, place commit.Place, at stableOffset) {
+	if g.pending[pid] == nil {
+		g.pending[pid] = map[commit.Place]stableOffset{}
+	}
+	g.pending[pid][place] = at
+}
+
+// settle is the marker in the group's own partition. It decides all that the producer has committed since its last marker.
 func (g *group) settle(tx *transaction) {
-	for place, at := range tx.offsets {
-		g.pending[place] = slices.DeleteFunc(g.pending[place], func(other *transaction) bool { return other == tx })
+	for place, at := range g.pending[tx.pid] {
 		// A marker may come after that of a later transaction: the later record stands, as in Kafka.
 		if tx.fate == committed && at.order > g.offsets[place].order {
 			g.offsets[place] = at
 			g.brokers.observe.offset(place, at)
 		}
 	}
+	delete(g.pending, tx.pid)
 }

@@ -16,6 +16,9 @@ const (
 	transacting = "internal/transact/transact.go"
 	restoring   = "internal/restore/restore.go"
 	standing    = "internal/restore/standing.go"
+	ledger      = "internal/settle/ledger.go"
+	watching    = "internal/settle/watch.go"
+	settlement  = "internal/settle/settle.go"
 	simClient   = "internal/sim/client.go"
 	simSession  = "internal/sim/session.go"
 	simProcess  = "internal/sim/process.go"
@@ -177,5 +180,29 @@ func (s *session) plainly(c *coroutine, first map[commit.Place]int64) error {
 	}}},
 	{"", "found: a slow restore passes over others' commits", []edit{{
 		restoring, "	if s.passed {\n", "	if false {\n",
+	}}},
+	{"", "left out: what is undecided is not ended", []edit{{
+		ledger, "who Producer, commit bool, open Places) error {\n", "who Producer, commit bool, open Places) error {\n	if who.ID > 0 {\n		return nil\n	}\n",
+	}}},
+	{"", "left out: what was committed is aborted", []edit{{
+		ledger, "l.settle(ctx, who, true, open)", "l.settle(ctx, who, false, open)",
+	}}},
+	{"", "left out: what was aborted is committed", []edit{{
+		ledger, "l.settle(ctx, who, false, open)", "l.settle(ctx, who, true, open)",
+	}}},
+	{"", "left out: nobody is asked at the start", []edit{{
+		ledger, "	l.group, l.outputs, l.doubtful = group, outputs, true\n", "	_, _ = group, outputs\n",
+	}}},
+	{"", "left out: commits are not watched", []edit{{
+		watching, "	if where.none() {\n", "	if where, failed = sent.places(), nil; failed == nil {\n",
+	}}},
+	{"", "left out: the partition of the offsets is not looked at", []edit{{
+		settlement, "	where := Places{Partitions: Partitions{}, Group: s.Group}\n", "	where := Places{Partitions: Partitions{}}\n",
+	}}},
+	{"", "left out: that it was ended is believed, not asked", []edit{{
+		ledger, "		if open = left; open.none() {\n", "		if open = left; err == nil {\n",
+	}}},
+	{"", "left out: departed instances' are not looked for", []edit{{
+		simSession, "b.openAnywhere(p.unstable > unstablePatience)", "b.openTransactions(), nil",
 	}}},
 }

@@ -33,6 +33,11 @@ func (w *world) play() {
 		end = max(end, when)
 		s.after(when, w.strike)
 	}
+	for range p.fences {
+		when := s.between(0, at+time.Second)
+		end = max(end, when)
+		s.after(when, func() { w.faults++; w.brokers.fence(append([]commit.Place{offsetsPlace}, w.brokers.order...)) })
+	}
 	if p.long {
 		w.absent = true
 		s.after(at/3, w.longAbsence)
@@ -63,6 +68,7 @@ func (w *world) settle(since string, within time.Duration) {
 func (w *world) heal() {
 	w.schedule.note("no faults any more")
 	w.healed = true
+	clear(w.brokers.leaderless)
 	now := w.schedule.now
 	for _, p := range w.processes {
 		p.stoppedUntil, p.cutUntil = min(p.stoppedUntil, now), min(p.cutUntil, now)

@@ -53,13 +53,38 @@ func call[T any](c *coroutine, request func() (T, error)) (T, error) {
 	return answer, err
 }
 
+// once carries out a request that its client sends only once: it may be lost, or come late when nobody waits for it any more. It
+// is asked again where the brokers are busy, which says that it was not carried out.
+func once[T any](ctx context.Context, c *coroutine, request func() (T, error)) (T, error) {
+	deadline := c.schedule.now + 2*c.process.world.profile.requestTimeout
+	for {
+		heard := false
+		answer, err := call(c, func() (T, error) {
+			if heard {
+				var none T
+				return none, errNoAnswer
+			}
+			heard = true
+			return request()
+		})
+		if !passes(err) || c.schedule.now > deadline || ctx.Err() != nil {
+			return answer, err
+		}
+		c.sleep(c.schedule.between(time.Millisecond, 20*time.Millisecond))
+	}
+}
+
+// passes tells whether an error says that the brokers have done nothing, and may do it soon.
+func passes(err error) bool {
+	return errors.Is(err, errBusy) || errors.Is(err, errUnstable) || errors.Is(err, errNoLeader)
+}
+
 // retry repeats a request while the brokers are busy or do not answer, until the request time-out has passed twice.
 func retry[T any](ctx context.Context, c *coroutine, request func() (T, error)) (T, error) {
 	deadline := c.schedule.now + 2*c.process.world.profile.requestTimeout
 	for {
 		answer, err := call(c, request)
-		busy := errors.Is(err, errBusy) || errors.Is(err, errUnstable)
-		if err == nil || !busy && !errors.Is(err, errNoAnswer) {
+		if err == nil || !passes(err) && !errors.Is(err, errNoAnswer) {
 			return answer, err
 		}
 		if ctx.Err() != nil {

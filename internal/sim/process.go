@@ -34,6 +34,8 @@ type process struct {
 	shared                 bool // it is one of those two
 
 	producers []commit.Producer
+	takeovers map[string]*client // of departed instances' ids, where that is not done
+	unstable  int                // how many times in a row the offsets were held by a transaction
 	engines   map[int32]*disk
 	memberID  string
 	unclean   bool
@@ -56,7 +58,7 @@ func (p *process) note(format string, args ...any) {
 // start starts a process on a machine.
 func (w *world) start(m *machine) *process {
 	w.started++
-	p := &process{world: w, machine: m, name: fmt.Sprintf("%s#%d", m.instance, w.started), alive: true, engines: map[int32]*disk{}}
+	p := &process{world: w, machine: m, name: fmt.Sprintf("%s#%d", m.instance, w.started), alive: true, engines: map[int32]*disk{}, takeovers: map[string]*client{}}
 	w.processes = append(w.processes, p)
 	p.note("starts")
 	w.schedule.spawn(p, p.run)
@@ -126,6 +128,22 @@ func fatal(err error) bool {
 	return false
 }
 
+// unstablePatience is how many times in a row the offsets may be those of a transaction that ends by itself; after that every
+// departed instance's id is taken over.
+const unstablePatience = 3
+
+// takeOver initialises the id of an instance that has departed, and lets it go.
+func (p *process) takeOver(ctx context.Context, id string) error {
+	if p.takeovers[id] == nil {
+		p.takeovers[id] = p.world.newClient(p, id)
+	}
+	err := p.takeovers[id].init(ctx)
+	if err == nil {
+		delete(p.takeovers, id)
+	}
+	return err
+}
+
 // leave removes the static member of a process that was stopped on purpose (rule 10).
 func (p *process) leave(c *coroutine) error {
 	_, err := retry(context.Background(), c, func() (bool, error) {
@@ -172,7 +190,11 @@ func (p *process) generation(c *coroutine) error {
 	p.session = s
 	defer func() { p.session = nil }()
 	p.world.schedule.spawn(p, s.heartbeats)
-	if err := s.open(c); err != nil {
+	err = s.open(c)
+	if p.unstable++; !errors.Is(err, errUnstable) {
+		p.unstable = 0
+	}
+	if err != nil {
 		p.unclean = true
 		return errors.Join(err, transact.Translate(s.lost))
 	}

@@ -19,6 +19,12 @@ type profile struct {
 	lost, answerLost, duplicated, slow float64
 	lateMarker                         float64
 	slowDisk, failingDisk              float64
+	fencedAtEnd                        float64 // partitions lose their leader while a transaction ends
+
+	// leavesOut says that coordinators leave out the markers of partitions without leader; else they wait for one.
+	leavesOut bool
+	// fences is how many times partitions lose their leader otherwise.
+	fences int
 
 	// faults is how many times the nemesis strikes.
 	faults int
@@ -61,6 +67,9 @@ func newProfile(r *rand.Rand) *profile {
 		p.lost, p.answerLost, p.duplicated, p.slow = rate(r, 0.03), rate(r, 0.05), rate(r, 0.05), rate(r, 0.05)
 	}
 	p.lateMarker = rate(r, 0.3)
+	if r.IntN(3) != 0 {
+		p.fencedAtEnd, p.fences, p.leavesOut = rate(r, 0.1), r.IntN(5), r.IntN(4) != 0
+	}
 	if r.IntN(3) == 0 {
 		p.slowDisk, p.failingDisk = rate(r, 0.3), rate(r, 0.03)
 	}

@@ -33,7 +33,7 @@ func (s *session) heartbeats(c *coroutine) {
 	who := transact.LogMember(s.member)
 	for s.ctx.Err() == nil && s.process.session == s {
 		_, err := call(c, func() (bool, error) { return true, s.process.world.brokers.group.heartbeat(who) })
-		if err != nil && !errors.Is(err, errNoAnswer) {
+		if err != nil && !errors.Is(err, errNoAnswer) && !errors.Is(err, errNoLeader) {
 			if s.lost = err; !errors.Is(err, errRejoin) {
 				s.process.memberID = ""
 			}
@@ -124,14 +124,18 @@ func (s *session) restore(config restore.Config, standings map[int32]restore.Sta
 	return nil
 }
 
-// endDeparted ends open transactions of instances that have left the group (rule 1).
+// endDeparted ends open transactions of instances that have left the group (rule 1). Open is also one that the coordinator has
+// done with, and a partition has not.
 func (s *session) endDeparted(c *coroutine) error {
-	b, group := s.process.world.brokers, s.member.Group
-	open, err := retry(s.ctx, c, func() ([]string, error) { return b.openTransactions(), nil })
+	p, b, group := s.process, s.process.world.brokers, s.member.Group
+	open, err := retry(s.ctx, c, func() ([]string, error) { return b.openAnywhere(p.unstable > unstablePatience) })
 	if err != nil || len(open) == 0 {
 		return err
 	}
 	present, err := retry(s.ctx, c, func() (map[string]bool, error) {
+		if !b.led(offsetsPlace) {
+			return nil, errNoLeader
+		}
 		found := map[string]bool{}
 		for _, m := range b.group.members {
 			found[m.instance] = true
@@ -141,9 +145,14 @@ func (s *session) endDeparted(c *coroutine) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range restore.Departed(group, s.process.machine.instance, open, func(instance string) bool { return present[instance] }) {
-		s.process.note("ends the transaction of %s, which has departed", id)
-		if _, err := retry(s.ctx, c, func() (producerKey, error) { return b.initProducerID(id, time.Minute) }); err != nil {
+	for id := range p.takeovers {
+		if instance, _ := restore.InstanceOf(group, id); present[instance] {
+			delete(p.takeovers, id)
+		}
+	}
+	for _, id := range restore.Departed(group, p.machine.instance, open, func(instance string) bool { return present[instance] }) {
+		p.note("ends the transaction of %s, which has departed", id)
+		if err := p.takeOver(s.ctx, id); err != nil {
 			return err
 		}
 	}
@@ -168,6 +177,9 @@ func (s *session) step(c *coroutine, place commit.Place, from int64) {
 	p := s.process.world.brokers.partition(place)
 	for s.session.Err() == nil {
 		entries, next := p.fetch(from, 1+c.schedule.random.IntN(12))
+		if !s.process.world.brokers.led(place) {
+			entries, next = nil, from
+		}
 		if len(entries) == 0 && next == from {
 			c.sleep(c.schedule.between(200*time.Microsecond, 10*time.Millisecond))
 			continue
@@ -270,6 +282,9 @@ func (s changelogs) Bounds(ctx context.Context, topics []string) (starts, ends m
 		for _, topic := range topics {
 			for number := range b.profile.partitions {
 				place := commit.Place{Topic: topic, Partition: number}
+				if !b.led(place) {
+					return nil, errNoLeader
+				}
 				found[place] = b.partition(place).end()
 			}
 		}
@@ -290,7 +305,7 @@ func (s changelogs) Read(ctx context.Context, pending map[commit.Place]*restore.
 		read := 0
 		for _, place := range b.order {
 			store, ok := pending[place]
-			if !ok {
+			if !ok || !b.led(place) {
 				continue
 			}
 			entries, next := b.partition(place).fetch(store.Next(), 1+c.schedule.random.IntN(20))

@@ -47,6 +47,8 @@ type Result struct {
 	// Transactions counts the transactions, Faults what the nemesis did, Elapsed the virtual time.
 	Transactions, Faults int
 	Elapsed              time.Duration
+	// LeftOut counts the markers that were never written.
+	LeftOut int
 }
 
 // String returns the error and the story.
@@ -96,11 +98,14 @@ func Run(seed uint64, workload Workload, story int) Result {
 	for _, p := range w.processes {
 		p.kill()
 	}
-	return Result{Seed: seed, Err: s.failed, Story: s.story(), Transactions: w.brokers.txCount, Faults: w.faults, Elapsed: s.now}
+	return Result{Seed: seed, Err: s.failed, Story: s.story(), Transactions: w.brokers.txCount, Faults: w.faults, Elapsed: s.now, LeftOut: w.brokers.leftOut}
 }
 
 func (w *world) input() string     { return w.sub.SourceTopics()[0] }
 func (w *world) changelog() string { return w.sub.Stores[0].Changelog }
+
+// written returns the topics that instances write to.
+func (w *world) written() []string { return append([]string{w.changelog()}, w.workload.Outputs()...) }
 
 // now is the time of the world, without any machine's error.
 func (w *world) now() int64 { return epoch + (w.schedule.now + w.leapt).Milliseconds() }
@@ -137,10 +142,15 @@ func (w *world) running() (alive []*process) {
 	return alive
 }
 
-// quiet tells whether every command is processed and no transaction is open.
+// quiet tells whether every command is processed and no transaction is open, by anybody's account.
 func (w *world) quiet() bool {
-	if len(w.brokers.openTransactions()) > 0 {
+	if len(w.brokers.openTransactions()) > 0 || len(w.brokers.group.pending) > 0 {
 		return false
+	}
+	for _, place := range w.brokers.order {
+		if len(w.brokers.partitions[place].open) > 0 {
+			return false
+		}
 	}
 	for number := range w.profile.partitions {
 		place := commit.Place{Topic: w.input(), Partition: number}
