@@ -14,7 +14,13 @@ import (
 
 // endDeparted ends the open transactions of instances that are not members of the group any more. Open is also one that the
 // coordinator has done with, and a partition has not: see log.Admin.OpenProducers.
-func (p *Processor) endDeparted(ctx context.Context) error {
+func (p *Processor) endDeparted(ctx context.Context) error { return p.endOpen(ctx, false) }
+
+// endHolding is endDeparted where a transaction has held up a session that is being opened for some time. Then our own ids are
+// initialised again too if something is open under them: another process may have had them meanwhile, and is gone.
+func (p *Processor) endHolding(ctx context.Context) error { return p.endOpen(ctx, true) }
+
+func (p *Processor) endOpen(ctx context.Context, ours bool) error {
 	if p.config.Guarantee != ExactlyOnce {
 		return nil
 	}
@@ -25,6 +31,12 @@ func (p *Processor) endDeparted(ctx context.Context) error {
 	}
 	if err != nil || len(open) == 0 {
 		return err
+	}
+	if ours && restore.Own(group, p.config.InstanceID, open) {
+		p.unclean = true
+		if err := p.recoverOwn(ctx); err != nil {
+			return err
+		}
 	}
 	_, members, err := p.admin.GroupMembers(ctx, group)
 	if err != nil {

@@ -141,15 +141,23 @@ func (p *Processor) inUse(err error) error {
 // recover makes sure that no transaction is open that could hold offsets or changelog records of our partitions: our own
 // after a session that failed, and those of instances that have left the group (rule 1).
 func (p *Processor) recover(ctx context.Context) error {
-	if p.unclean {
-		for _, producer := range p.producers {
-			if err := producer.Recover(ctx); err != nil {
-				return fmt.Errorf("ending our own transactions: %w", err)
-			}
-		}
-		p.unclean = false
+	if err := p.recoverOwn(ctx); err != nil {
+		return err
 	}
 	return p.endDeparted(ctx)
+}
+
+func (p *Processor) recoverOwn(ctx context.Context) error {
+	if !p.unclean {
+		return nil
+	}
+	for _, producer := range p.producers {
+		if err := producer.Recover(ctx); err != nil {
+			return fmt.Errorf("ending our own transactions: %w", err)
+		}
+	}
+	p.unclean = false
+	return nil
 }
 
 // checkTopics refuses topics that have changed while we ran: offsets and state are those of the old ones, and keys stay on

@@ -50,7 +50,7 @@ func (r changelogs) Read(ctx context.Context, pending map[commit.Place]*restore.
 		if failed == nil && fetches.NumRecords() == 0 {
 			failed = r.probe(ctx, client, pending)
 			if failed == nil && time.Since(lookedAt) > restoreDeparted {
-				failed, lookedAt = r.processor.endDeparted(ctx), time.Now()
+				failed, lookedAt = r.processor.endHolding(ctx), time.Now()
 			}
 		}
 		if failed != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tidemill/tidemill/internal/commit"
@@ -106,4 +107,12 @@ func Departed(group, self string, open []string, present func(instance string) b
 		}
 	}
 	return departed
+}
+
+// Own tells whether an id of the instance's own is among those of open transactions.
+func Own(group, self string, open []string) bool {
+	return slices.ContainsFunc(open, func(id string) bool {
+		instance, ok := InstanceOf(group, id)
+		return ok && instance == self
+	})
 }

@@ -47,15 +47,10 @@ func (s *session) heartbeats(c *coroutine) {
 // open restores the tasks and starts them.
 func (s *session) open(c *coroutine) error {
 	p, w := s.process, s.process.world
-	if p.unclean {
-		for _, producer := range p.producers {
-			if err := producer.Recover(s.ctx); err != nil {
-				return err
-			}
-		}
-		p.unclean = false
+	if err := s.recoverOwn(); err != nil {
+		return err
 	}
-	if err := s.endDeparted(c); err != nil {
+	if err := s.endDeparted(c, false); err != nil {
 		return err
 	}
 	topics := w.sub.SourceTopics()
@@ -95,6 +90,20 @@ func (s *session) open(c *coroutine) error {
 	return nil
 }
 
+// recoverOwn ends our own transactions after a session that failed.
+func (s *session) recoverOwn() error {
+	if !s.process.unclean {
+		return nil
+	}
+	for _, producer := range s.process.producers {
+		if err := producer.Recover(s.ctx); err != nil {
+			return err
+		}
+	}
+	s.process.unclean = false
+	return nil
+}
+
 func (s *session) restore(config restore.Config, standings map[int32]restore.Standing) error {
 	w := s.process.world
 	restoration := restore.New(config)
@@ -125,12 +134,18 @@ func (s *session) restore(config restore.Config, standings map[int32]restore.Sta
 }
 
 // endDeparted ends open transactions of instances that have left the group (rule 1). Open is also one that the coordinator has
-// done with, and a partition has not.
-func (s *session) endDeparted(c *coroutine) error {
+// done with, and a partition has not. Where one has held up the session for some time, our own ids are initialised again too.
+func (s *session) endDeparted(c *coroutine, ours bool) error {
 	p, b, group := s.process, s.process.world.brokers, s.member.Group
 	open, err := retry(s.ctx, c, func() ([]string, error) { return b.openAnywhere(p.unstable > unstablePatience) })
 	if err != nil || len(open) == 0 {
 		return err
+	}
+	if ours && restore.Own(group, p.machine.instance, open) {
+		p.unclean = true
+		if err := s.recoverOwn(); err != nil {
+			return err
+		}
 	}
 	present, err := retry(s.ctx, c, func() (map[string]bool, error) {
 		if !b.led(offsetsPlace) {
@@ -325,7 +340,7 @@ func (s changelogs) Read(ctx context.Context, pending map[commit.Place]*restore.
 			}
 		}
 		if read == 0 && c.schedule.now-looked > time.Second {
-			if err := s.endDeparted(c); err != nil {
+			if err := s.endDeparted(c, true); err != nil {
 				return err
 			}
 			looked = c.schedule.now
