@@ -14,13 +14,10 @@ import (
 
 // endDeparted ends the open transactions of instances that are not members of the group any more. Open is also one that the
 // coordinator has done with, and a partition has not: see log.Admin.OpenProducers.
-func (p *Processor) endDeparted(ctx context.Context) error { return p.endOpen(ctx, false) }
-
-// endHolding is endDeparted where a transaction has held up a session that is being opened for some time. Then our own ids are
-// initialised again too if something is open under them: another process may have had them meanwhile, and is gone.
-func (p *Processor) endHolding(ctx context.Context) error { return p.endOpen(ctx, true) }
-
-func (p *Processor) endOpen(ctx context.Context, ours bool) error {
+//
+// held is how many times in a row a transaction has held up the session that is being opened. Then our own ids are initialised
+// again too if something is open under them: another process may have had them meanwhile, and is gone.
+func (p *Processor) endDeparted(ctx context.Context, held int) error {
 	if p.config.Guarantee != ExactlyOnce {
 		return nil
 	}
@@ -32,7 +29,7 @@ func (p *Processor) endOpen(ctx context.Context, ours bool) error {
 	if err != nil || len(open) == 0 {
 		return err
 	}
-	if ours && restore.Own(group, p.config.InstanceID, open) {
+	if held > 0 && restore.Own(group, p.config.InstanceID, open) {
 		p.unclean = true
 		if err := p.recoverOwn(ctx); err != nil {
 			return err
@@ -47,7 +44,7 @@ func (p *Processor) endOpen(ctx context.Context, ours bool) error {
 	}
 	p.forgetReturned(present)
 	departed := restore.Departed(group, p.config.InstanceID, open, present)
-	if len(departed) == 0 {
+	if len(departed) == 0 || !restore.Turn(p.config.InstanceID, instances(members), held) {
 		return nil
 	}
 	p.logger.Info("ending transactions of departed instances", "transactions", departed)
@@ -64,6 +61,13 @@ func (p *Processor) endOpen(ctx context.Context, ours bool) error {
 		}
 	}
 	return nil
+}
+
+func instances(members []log.GroupMember) (ids []string) {
+	for _, m := range members {
+		ids = append(ids, m.InstanceID)
+	}
+	return ids
 }
 
 // openTransactions returns the ids with this prefix of which something is not decided.

@@ -144,7 +144,7 @@ func (p *Processor) recover(ctx context.Context) error {
 	if err := p.recoverOwn(ctx); err != nil {
 		return err
 	}
-	return p.endDeparted(ctx)
+	return p.endDeparted(ctx, p.unstable)
 }
 
 func (p *Processor) recoverOwn(ctx context.Context) error {

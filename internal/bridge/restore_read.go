@@ -32,7 +32,7 @@ func (r changelogs) Read(ctx context.Context, pending map[commit.Place]*restore.
 		return err
 	}
 	defer client.Close()
-	lookedAt := time.Now()
+	lookedAt, held := time.Now(), 0
 	for len(pending) > 0 {
 		fetches := pollFor(ctx, client, restorePoll)
 		if err := ctx.Err(); err != nil {
@@ -50,7 +50,8 @@ func (r changelogs) Read(ctx context.Context, pending map[commit.Place]*restore.
 		if failed == nil && fetches.NumRecords() == 0 {
 			failed = r.probe(ctx, client, pending)
 			if failed == nil && time.Since(lookedAt) > restoreDeparted {
-				failed, lookedAt = r.processor.endHolding(ctx), time.Now()
+				held++
+				failed, lookedAt = r.processor.endDeparted(ctx, held), time.Now()
 			}
 		}
 		if failed != nil {

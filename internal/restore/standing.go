@@ -116,3 +116,16 @@ func Own(group, self string, open []string) bool {
 		return ok && instance == self
 	})
 }
+
+// Turn tells whether it is this instance's turn to take over what departed instances have left: the first member's at once,
+// each other's when it has been held up so many times. Two that do so at the same moment would abort each other's mending of
+// what was committed (package settle).
+func Turn(self string, members []string, held int) bool {
+	before := 0
+	for _, member := range members {
+		if member != "" && member < self {
+			before++
+		}
+	}
+	return before <= held
+}

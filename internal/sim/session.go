@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/tidemill/tidemill/internal/commit"
@@ -50,7 +52,7 @@ func (s *session) open(c *coroutine) error {
 	if err := s.recoverOwn(); err != nil {
 		return err
 	}
-	if err := s.endDeparted(c, false); err != nil {
+	if err := s.endDeparted(c, s.process.unstable); err != nil {
 		return err
 	}
 	topics := w.sub.SourceTopics()
@@ -134,14 +136,15 @@ func (s *session) restore(config restore.Config, standings map[int32]restore.Sta
 }
 
 // endDeparted ends open transactions of instances that have left the group (rule 1). Open is also one that the coordinator has
-// done with, and a partition has not. Where one has held up the session for some time, our own ids are initialised again too.
-func (s *session) endDeparted(c *coroutine, ours bool) error {
+// done with, and a partition has not. held is how many times one has held up the
+// session: then our own ids are initialised again too.
+func (s *session) endDeparted(c *coroutine, held int) error {
 	p, b, group := s.process, s.process.world.brokers, s.member.Group
 	open, err := retry(s.ctx, c, func() ([]string, error) { return b.openAnywhere(p.unstable > unstablePatience) })
 	if err != nil || len(open) == 0 {
 		return err
 	}
-	if ours && restore.Own(group, p.machine.instance, open) {
+	if held > 0 && restore.Own(group, p.machine.instance, open) {
 		p.unclean = true
 		if err := s.recoverOwn(); err != nil {
 			return err
@@ -159,6 +162,9 @@ func (s *session) endDeparted(c *coroutine, ours bool) error {
 	})
 	if err != nil {
 		return err
+	}
+	if !restore.Turn(p.machine.instance, slices.Collect(maps.Keys(present)), held) {
+		return nil
 	}
 	for id := range p.takeovers {
 		if instance, _ := restore.InstanceOf(group, id); present[instance] {
@@ -311,7 +317,7 @@ func (s changelogs) Bounds(ctx context.Context, topics []string) (starts, ends m
 // Read implements restore.Source.
 func (s changelogs) Read(ctx context.Context, pending map[commit.Place]*restore.Store) error {
 	c, b := s.process.current(), s.process.world.brokers
-	looked := c.schedule.now
+	looked, held := c.schedule.now, 0
 	for len(pending) > 0 {
 		c.sleep(s.process.latency())
 		if ctx.Err() != nil {
@@ -340,7 +346,8 @@ func (s changelogs) Read(ctx context.Context, pending map[commit.Place]*restore.
 			}
 		}
 		if read == 0 && c.schedule.now-looked > time.Second {
-			if err := s.endDeparted(c, true); err != nil {
+			held++
+			if err := s.endDeparted(c, held); err != nil {
 				return err
 			}
 			looked = c.schedule.now

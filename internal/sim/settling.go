@@ -2,6 +2,8 @@ package sim
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/tidemill/tidemill/internal/commit"
@@ -93,15 +95,18 @@ func (c settling) Open(ctx context.Context, producer int64, where settle.Places)
 func (c settling) Passed(ctx context.Context, sent settle.Sent) (bool, error) {
 	b := c.world.brokers
 	return retry(ctx, c.caller(), func() (bool, error) {
+		written := settle.Partitions{}
 		for topic, partitions := range sent.Last {
-			for number, last := range partitions {
-				place := commit.Place{Topic: topic, Partition: number}
-				if !b.led(place) {
-					return false, errNoLeader
-				}
-				if b.partition(place).lastStable() <= last {
-					return false, nil
-				}
+			for number := range partitions {
+				written.Add(topic, number)
+			}
+		}
+		for _, place := range places(written) {
+			if !b.led(place) {
+				return false, errNoLeader
+			}
+			if b.partition(place).lastStable() <= sent.Last[place.Topic][place.Partition] {
+				return false, nil
 			}
 		}
 		for _, place := range places(sent.Offsets) {
@@ -149,9 +154,10 @@ func (c settling) Pause(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
+// places lists partitions, always in one order: a seed is a run.
 func places(of settle.Partitions) (all []commit.Place) {
-	for topic, partitions := range of {
-		for number := range partitions {
+	for _, topic := range slices.Sorted(maps.Keys(of)) {
+		for _, number := range slices.Sorted(maps.Keys(of[topic])) {
 			all = append(all, commit.Place{Topic: topic, Partition: number})
 		}
 	}
