@@ -18,15 +18,12 @@ var (
 
 // kept are seeds on which a bug was found, in the product or put into it (mutantlist_test.go), by what it was.
 var kept = map[uint64]string{
-	31:   "a restore that ends at the last stable offset",
-	79:   "a last commit in the next generation",
-	109:  "a transaction without output that is not ended",
-	224:  "a checkpoint beyond what was acknowledged",
-	305:  "first offsets that come late set the group back",
-	673:  "a slow restore that passes over others' commits",
-	875:  "another owner's sequence taken for one's own",
-	1164: "a zombie's offsets",
-	2605: "another's first commit taken for a lost offset",
+	2:    "two members take over the same departed instance",
+	52:   "a late end of a transaction under an epoch that stays as it is",
+	3076: "a restore that waits for a transaction under its own id",
+	3496: "two members take over the same departed instance",
+	5149: "a commit that is mended by a process that dies meanwhile",
+	8306: "a commit that is mended by a process that dies meanwhile",
 }
 
 // TestKept runs the seeds that have found something.
