@@ -32,7 +32,7 @@ var mutants = []mutant{
 		standing, "	var departed []string\n", "	if len(open) > 0 {\n		return nil\n	}\n	var departed []string\n",
 	}}},
 	{"1", "the ids are not initialised before the group is joined", []edit{{
-		simProcess, "err := client.Reinit(context.Background()); err != nil", "err := error(nil); err != nil",
+		simProcess, "err := client.Reinit(context.Background()) // rule 1", "err := error(nil) // rule 1",
 	}}},
 	{"2", "a session ends while its commit is under way", []edit{{
 		simSession, "	for s.committing {\n", "	for false {\n",

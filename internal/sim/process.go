@@ -91,7 +91,12 @@ func (p *process) run(c *coroutine) {
 func (p *process) work(c *coroutine) error {
 	for turn := range p.world.profile.producers {
 		client := p.world.newClient(p, restore.TransactionalID(p.world.sub.Group, p.machine.instance, turn))
-		if err := client.Reinit(context.Background()); err != nil { // rule 1: before the group is joined
+		err := client.Reinit(context.Background()) // rule 1: before the group is joined
+		for errors.Is(err, log.ErrUnreachable) {
+			c.sleep(500 * time.Millisecond)
+			err = client.Reinit(context.Background()) // by the same client, which knows what it has found undecided
+		}
+		if err != nil {
 			return err
 		}
 		p.producers = append(p.producers, transact.New(client))
