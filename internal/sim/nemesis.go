@@ -251,6 +251,9 @@ func (w *world) longAbsence() {
 	}
 	p := running[s.random.IntN(len(running))]
 	p.kill()
+	if p.shared {
+		w.survivor(p.machine.instance)
+	}
 	w.join()
 	s.after(w.profile.sessionTimeout+time.Second, func() { w.daysPass(p.machine, s.now+20*time.Second) })
 }
