@@ -155,7 +155,7 @@ func (e *engines) openStore(dir string, among int) (store.Engine, error) {
 // writeBuffers are divided among the stores of the partitions: the larger the buffer, the less often rows of a large state are
 // merged. LevelDB has up to three of them in use.
 const (
-	writeBuffers   = 6 << 20
+	writeBuffers   = 4 << 20
 	maxWriteBuffer = 4 << 20
 )
 

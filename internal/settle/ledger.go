@@ -77,23 +77,42 @@ func (l *Ledger) writtenTo() Partitions {
 }
 
 // Init initialises the id. When it returns nil, nothing of the id's past is undecided.
+//
+// Another process that has the id between the mending and the last initialisation may leave something undecided too. The epoch
+// tells: unless it is the next one, Init returns ErrFenced, and is to be called again. (So it does where epochs have come to
+// their end and begin anew under another producer id.)
 func (l *Ledger) Init(ctx context.Context) error {
-	if err := l.past(ctx); err != nil {
-		return err
-	}
-	who, err := l.brokers.TakeOver(ctx)
+	mended, err := l.mend(ctx)
 	if err != nil {
 		return err
 	}
+	if err := l.brokers.Initialise(ctx); err != nil {
+		return err
+	}
+	now, err := l.brokers.Identity(ctx)
+	if err != nil {
+		return err
+	}
+	if now != (Producer{ID: mended.ID, Epoch: mended.Epoch + 1}) {
+		return fmt.Errorf("%w: another process has had the id for a moment; it is initialised again", ErrFenced)
+	}
+	l.stale = false
+	return nil
+}
+
+// mend takes the id over, and ends what is undecided of its past. It returns the producer that it did that as.
+func (l *Ledger) mend(ctx context.Context) (Producer, error) {
+	if err := l.past(ctx); err != nil {
+		return Producer{}, err
+	}
+	who, err := l.brokers.TakeOver(ctx)
+	if err != nil {
+		return Producer{}, err
+	}
 	if err := l.settlePast(ctx, who); err != nil {
-		return err
+		return Producer{}, err
 	}
-	if err := l.settleAborted(ctx, who); err != nil {
-		return err
-	}
-	err = l.brokers.Initialise(ctx)
-	l.stale = l.stale && err != nil
-	return err
+	return who, l.settleAborted(ctx, who)
 }
 
 // Stale says that the id must be initialised before its next transaction: requests that have ended something undecided may come

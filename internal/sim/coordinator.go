@@ -153,19 +153,6 @@ func (b *brokers) addPlaces(name string, key producerKey, places []commit.Place,
 	return nil
 }
 
-// addOffsets adds the group to a transaction (AddOffsetsToTxn).
-func (b *brokers) addOffsets(name string, key producerKey) error {
-	t, err := b.current(name, key)
-	if err != nil {
-		return err
-	}
-	tx, err := b.begin(t)
-	if err == nil {
-		tx.group = true
-	}
-	return err
-}
-
 // txnOffsetCommit adds offsets to a transaction. Where the broker does not add the group by itself and nobody has added it,
 // the offsets stay pending for ever.
 func (b *brokers) txnOffsetCommit(name string, key producerKey, member log.Member, offsets map[commit.Place]stableOffset) error {

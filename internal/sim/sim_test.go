@@ -23,6 +23,7 @@ var kept = map[uint64]string{
 	3076: "a restore that waits for a transaction under its own id",
 	3496: "two members take over the same departed instance",
 	5149: "a commit that is mended by a process that dies meanwhile",
+	9793: "a process that has the id between another one's mending and its initialisation",
 	8786: "a start that is tried again by another client",
 	8306: "a commit that is mended by a process that dies meanwhile",
 }
