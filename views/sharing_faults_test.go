@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -105,6 +106,59 @@ func TestSharingWrongURL(t *testing.T) {
 	}
 	if state := s.settled(t, right); len(state.Instances) != 1 {
 		t.Errorf("the instances are %v", state.Instances)
+	}
+}
+
+// Where an owner hangs its standby answers, within the time that a request waits: asked itself, and by way of another instance.
+func TestSharingOwnerHangs(t *testing.T) {
+	s := newShared(t, kafkatest.Embedded(t), 6, 1)
+	s.session = 30 * time.Second // the group does not give the partitions to others in the time of the test
+	s.fill(t, 60)
+	hangs := s.spawn(t, "hangs")
+	s.start(t, "first")
+	s.start(t, "second")
+	state := s.settled(t, s.instances...)
+	key, standby := "", ""
+	for n := 0; standby == ""; n++ {
+		key = fmt.Sprint("k", n)
+		if holders := state.Partitions[partition.ForKey([]byte(key), 6)]; holders.Owner == "hangs" {
+			standby = holders.Standbys[0]
+		}
+	}
+	for _, i := range s.instances { // connections are open
+		if response, body := i.get(t, "/own/"+key, "Prefer", "wait=20"); response.StatusCode != http.StatusOK || response.Header.Get("Tidemill-Instance") != "hangs" {
+			t.Fatalf("%s answers %d: %s", i.Name, response.StatusCode, body)
+		}
+	}
+	time.Sleep(time.Second) // nobody has been heard of within the last moment
+	hangs.pause(t)
+	defer hangs.proceed(t)
+	var group sync.WaitGroup
+	for _, i := range s.instances[1:] {
+		for path, wait := range map[string]string{"/own/" + key: "", "/values/" + key: "", "/own/" + key + "?1": "wait=1", "/values/" + key + "?max_staleness=1m": "", "/values?count": ""} {
+			group.Go(func() {
+				headers := []string{"Prefer", wait}
+				began := time.Now()
+				response, body := i.get(t, path, headers[:2*min(1, len(wait))]...)
+				took := time.Since(began)
+				t.Logf("%s answers %s %s after %v", i.Name, path, wait, took.Round(time.Millisecond))
+				by := response.Header.Get("Tidemill-Instance") // any instance answers a count, and a bound with a copy of its own that it still has
+				if response.StatusCode != http.StatusOK || took > views.DefaultWait || response.Header.Get("Tidemill-Staleness") == "" || (by != standby && !strings.Contains(path, "?count") && !strings.Contains(path, "?max")) {
+					t.Errorf("%s answers %s %s with %d after %v by %s: %s", i.Name, path, wait, response.StatusCode, took, by, body)
+				}
+			})
+		}
+	}
+	group.Wait()
+	// Who waits for less than it takes to give up the owner is answered by the standby from what it has.
+	at := s.instances[1]
+	if at.Name != standby {
+		at = s.instances[2]
+	}
+	time.Sleep(3500 * time.Millisecond) // the owner is not suspected any more
+	response, body := at.get(t, "/own/"+key, "Prefer", "wait=0.1")
+	if response.StatusCode != http.StatusOK || response.Header.Get("Tidemill-Staleness") == "" {
+		t.Errorf("the standby answers %d: %s", response.StatusCode, body)
 	}
 }
 

@@ -109,6 +109,7 @@ type asked struct {
 	base    string // "" is this instance
 	numbers []int32
 	limit   time.Duration // for its answer to begin
+	silence time.Duration // without a sign of life until then; 0 where nobody else has the partitions
 	part    *part
 	refusal *recorded // an answer that is the client's to get, instead
 }
@@ -173,8 +174,12 @@ func (h *sharedHandler[K, V]) questions(numbers []int32, round int, limit time.D
 		base := bases[round%len(bases)]
 		at := slices.IndexFunc(questions, func(q *asked) bool { return q.base == base })
 		if at < 0 {
-			questions = append(questions, &asked{base: base, limit: limit << min(round, 6)}) // one that takes long is let to, in the end
+			again := min(round, 6)
+			questions = append(questions, &asked{base: base, limit: limit << again, silence: forward.Silence << again}) // one that takes long is let to, in the end
 			at = len(questions) - 1
+		}
+		if len(bases) == 1 {
+			questions[at].silence = 0
 		}
 		questions[at].numbers = append(questions[at].numbers, number)
 	}
@@ -196,7 +201,7 @@ func (h *sharedHandler[K, V]) ask(r *http.Request, q gathering[K], question *ask
 	for _, name := range []string{"If-None-Match", "If-Modified-Since", "Range", "If-Range"} {
 		r.Header.Del(name)
 	}
-	response, err := h.sharing.forward.Ask(r, question.base, question.limit)
+	response, err := h.sharing.forward.Ask(r, question.base, question.limit, question.silence)
 	if err != nil {
 		h.view.log.Debug("an instance did not give its part of an answer", "at", question.base, "error", err)
 		return

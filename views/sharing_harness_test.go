@@ -109,6 +109,15 @@ func newInstance(config instanceConfig) (i *instance, run func(context.Context) 
 	if err != nil {
 		return nil, nil, errors.Join(err, listener.Close())
 	}
+	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		value, found, err := i.view.Get(r.Context(), r.PathValue("key"))
+		if err != nil || !found {
+			http.Error(w, fmt.Sprint(found, err), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprint(w, value)
+	})
+	i.mux.Handle("/own/{key}", i.view.Routed(func(r *http.Request) (int32, error) { return i.view.PartitionOf(r.PathValue("key")) }, own))
 	i.mux.Handle("/values", handler)
 	i.mux.Handle("/values/", handler)
 	if i.sharing != nil {

@@ -306,9 +306,13 @@ func (s *Sharing) here(w http.ResponseWriter, r *http.Request, ask asking, deadl
 	number := ask.partition
 	ctx, cancel := context.WithDeadline(r.Context(), deadline)
 	age, err := s.fresh(ctx, number, ask.bound)
+	late := ctx.Err() != nil && r.Context().Err() == nil
 	cancel()
 	if err != nil {
-		return false, err
+		if reads := r.Method == http.MethodGet || r.Method == http.MethodHead; !reads || !late || ask.bound.given || !s.bearable(number) {
+			return false, err
+		}
+		age = s.age(r.Context(), number)
 	}
 	s.mu.Lock()
 	hold, owned := s.holds[number], !s.since[number].IsZero()
@@ -333,6 +337,25 @@ func (s *Sharing) here(w http.ResponseWriter, r *http.Request, ask asking, deadl
 		s.metrics.answered(wayStandby)
 	}
 	return true, nil
+}
+
+// bearable reports whether a standby's copies may answer a query that names no bound when its time is up, although they are not
+// known to be level with the changelogs: as an owner's may, within MaxStaleness. An owner that has not caught up with the moment it
+// became one may not.
+func (s *Sharing) bearable(number int32) bool {
+	s.mu.Lock()
+	owned := !s.since[number].IsZero()
+	s.mu.Unlock()
+	if owned || !s.held(number) {
+		return false
+	}
+	oldest := time.Now().Add(-s.config.MaxStaleness)
+	for _, v := range s.all() {
+		if v.FreshAt(number).Before(oldest) {
+			return false
+		}
+	}
+	return true
 }
 
 // serveForwarded answers what another instance has forwarded, or says that this one cannot.

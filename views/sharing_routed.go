@@ -45,8 +45,9 @@ func (s *Sharing) Routed(partition func(*http.Request) (int32, error), h http.Ha
 			return
 		}
 		// The parameter is the other instance's to read, where it is forwarded.
-		wait := sharingWait(r)
-		s.serve(w, r, asking{partition: number, bound: bound, wait: wait, limit: wait}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// h may have something to wait for, as long as the request does, which is no reason to ask another instance.
+		wait := max(sharingWait(r), forwardLimit)
+		s.serve(w, r, asking{partition: number, bound: bound, wait: wait, limit: wait + forwardLimit}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			inner, _, _ := takeStaleness(r) // it has been read once
 			h.ServeHTTP(w, inner)
 		}))

@@ -138,10 +138,14 @@ type attempt struct {
 
 type attemptKey struct{}
 
+// Silence is how long an instance may give no sign of life to a request that has been sent to it while another one could be
+// asked. One that is busy with the request says that it lives.
+const Silence = 500 * time.Millisecond
+
 // Serve has the first of the instances that answers serve the request. It returns an error if none did, and nothing has been
 // written then. Only requests that may be repeated are sent to a second instance once the first has got them. limit bounds
 // how long an answer may take to begin while there is another candidate, and last how long the last one's may; 0 is no bound. One
-// that does not live any more is given up sooner.
+// that does not live any more is given up sooner: after Silence where the request may be repeated and there is a limit.
 func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request, limit, last time.Duration, bases ...string) error {
 	if len(bases) == 0 {
 		return ErrNobody
@@ -154,15 +158,16 @@ func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request, limit, last ti
 // hops are the headers that belong to one connection (RFC 9110, section 7.6.1).
 var hops = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
 
-// Ask sends a request without a body to one instance, with the headers that it has. The caller closes the answer's body.
-func (f *Forwarder) Ask(r *http.Request, base string, limit time.Duration) (*http.Response, error) {
+// Ask sends a request without a body to one instance, with the headers that it has. limit bounds how long its answer may take to
+// begin, silence how long it may give no sign of life until then; 0 is none. The caller closes the answer's body.
+func (f *Forwarder) Ask(r *http.Request, base string, limit, silence time.Duration) (*http.Response, error) {
 	out := r.Clone(r.Context())
 	for _, name := range hops {
 		out.Header.Del(name)
 	}
 	out.Header.Set(HeaderForwarded, f.instance)
 	out.Body, out.ContentLength, out.RequestURI, out.Close = http.NoBody, 0, "", false
-	response, _, err := f.try(out, base, limit)
+	response, _, err := f.try(out, base, limit, silence)
 	return response, err
 }
 
@@ -192,7 +197,11 @@ func (t attempts) RoundTrip(r *http.Request) (*http.Response, error) {
 		if i == len(a.bases)-1 {
 			limit = a.last
 		}
-		response, sent, err := t.f.try(r, base, limit)
+		silence := time.Duration(0)
+		if limit > 0 && repeatable(r) {
+			silence = Silence
+		}
+		response, sent, err := t.f.try(r, base, limit, silence)
 		if err == nil {
 			return response, nil
 		}
@@ -218,7 +227,7 @@ func repeatable(r *http.Request) bool {
 
 // try asks one instance. An answer that says it cannot answer is an error. sent tells whether it may have acted. Whether the
 // instance lives is looked after until all of a short answer has come, and while a stream goes on.
-func (f *Forwarder) try(r *http.Request, base string, limit time.Duration) (response *http.Response, sent bool, err error) {
+func (f *Forwarder) try(r *http.Request, base string, limit, silence time.Duration) (response *http.Response, sent bool, err error) {
 	target, err := url.Parse(base)
 	if err != nil {
 		return nil, false, err
@@ -228,7 +237,7 @@ func (f *Forwarder) try(r *http.Request, base string, limit time.Duration) (resp
 	location := *r.URL
 	location.Scheme, location.Host = target.Scheme, target.Host
 	out.URL = &location
-	patient := f.watch(ctx, cancel, base, limit)
+	patient := f.watch(ctx, cancel, base, limit, silence)
 	response, err = f.transport.RoundTrip(out)
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil && repeatable(r) {
 		response, err = f.transport.RoundTrip(out) // it met the end of another request on its connection

@@ -29,7 +29,7 @@ func newForwarder(t testing.TB) *Forwarder {
 	transport.DialContext = (&net.Dialer{Timeout: patient}).DialContext // on a busy machine a dial takes its time
 	t.Cleanup(transport.CloseIdleConnections)
 	f := New("here", probePath, transport, slog.New(slog.DiscardHandler))
-	f.probing = intervals{answer: 100 * time.Millisecond, stream: 100 * time.Millisecond, life: 4 * time.Second}
+	f.probing = intervals{first: 100 * time.Millisecond, answer: 100 * time.Millisecond, stream: 100 * time.Millisecond, life: 4 * time.Second}
 	return f
 }
 
@@ -182,6 +182,26 @@ func TestServeWaitsForTheLiving(t *testing.T) {
 }
 
 // A request that may have been acted on is not sent to a second instance; one that cannot have been is, with its body.
+// Where another instance can be asked, one that gives no sign of life is given up long before its limit, and one that is
+// busy is not.
+func TestServeGivesUpTheSilent(t *testing.T) {
+	good := instance(t, says("good"))
+	busy := instance(t, func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(3 * Silence)
+		fmt.Fprint(w, "at last")
+	})
+	for name, test := range map[string]struct{ first, want string }{"silent": {frozen(t), "good"}, "busy": {busy.URL, "at last"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			recorder, err := get(newForwarder(t), patient, test.first, good.URL)
+			if err != nil || recorder.Body.String() != test.want || time.Since(began) > patient/4 {
+				t.Fatalf("%q, %v after %v", recorder.Body, err, time.Since(began))
+			}
+		})
+	}
+}
+
 func TestServeRepeatsOnlyWhatItMay(t *testing.T) {
 	var acted atomic.Int32
 	fails := instance(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -308,7 +328,7 @@ func TestAsk(t *testing.T) {
 	request := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("not passed on"))
 	request.Header.Set("X-Kept", "kept")
 	request.Header.Set("Te", "trailers")
-	response, err := f.Ask(request, there.URL, time.Second)
+	response, err := f.Ask(request, there.URL, time.Second, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,7 +336,7 @@ func TestAsk(t *testing.T) {
 	if body, err := io.ReadAll(response.Body); err != nil || string(body) != "part" {
 		t.Fatalf("%q, %v", body, err)
 	}
-	if _, err := f.Ask(request, nowhere(t), time.Second); err == nil {
+	if _, err := f.Ask(request, nowhere(t), time.Second, 0); err == nil {
 		t.Error("nobody is there, and that is no error")
 	}
 }

@@ -14,12 +14,13 @@ var ErrSilent = errors.New("the instance does not answer")
 
 // intervals are between questions whether an instance lives.
 type intervals struct {
+	first  time.Duration // before the first one, where another instance can be asked instead
 	answer time.Duration // while an answer has not begun
 	stream time.Duration // while one goes on
 	life   time.Duration // for it to answer: with time to spare, as one that is only busy must not lose its requests
 }
 
-var defaultIntervals = intervals{answer: 500 * time.Millisecond, stream: 2 * time.Second, life: 2 * time.Second}
+var defaultIntervals = intervals{first: 200 * time.Millisecond, answer: 500 * time.Millisecond, stream: 2 * time.Second, life: 2 * time.Second}
 
 // probe is one question whether an instance lives, for all who want to know.
 type probe struct {
@@ -29,8 +30,13 @@ type probe struct {
 
 // Probe returns nil if an instance can be reached, as was found a moment ago or is found out within limit.
 func (f *Forwarder) Probe(ctx context.Context, base string, limit time.Duration) error {
+	return f.alive(ctx, base, time.Now().Add(-suspected), limit)
+}
+
+// alive returns nil if an instance was reached since a time, or is found within limit to be reachable.
+func (f *Forwarder) alive(ctx context.Context, base string, since time.Time, limit time.Duration) error {
 	f.mu.Lock()
-	if known := f.known[base]; known.reachable && time.Since(known.at) <= suspected {
+	if known := f.known[base]; known.reachable && !known.at.Before(since) {
 		f.mu.Unlock()
 		return nil
 	}
@@ -97,43 +103,61 @@ type patience struct {
 	mu      sync.Mutex
 	probe   *time.Timer   // guarded by mu; nil once stopped
 	every   time.Duration // guarded by mu
-	another bool          // guarded by mu: another instance can be asked instead
+	looked  time.Time     // guarded by mu: when it was looked after last
+	silence time.Duration // guarded by mu: how long it may give no sign of life while another one can be asked instead; 0 for none
 }
 
-// watch begins to look after a request. limit is for its answer to begin; 0 is none.
-func (f *Forwarder) watch(ctx context.Context, cancel context.CancelCauseFunc, base string, limit time.Duration) *patience {
-	p := &patience{forwarder: f, ctx: ctx, cancel: cancel, base: base, every: f.probing.answer, another: limit > 0}
+// watch begins to look after a request. limit is for its answer to begin; 0 is none. silence is how long the instance may give no
+// sign of life until then, 0 where nobody else can be asked.
+func (f *Forwarder) watch(ctx context.Context, cancel context.CancelCauseFunc, base string, limit, silence time.Duration) *patience {
+	p := &patience{forwarder: f, ctx: ctx, cancel: cancel, base: base, every: f.probing.answer, looked: time.Now(), silence: silence}
 	if limit > 0 {
 		p.limit = time.AfterFunc(limit, func() { cancel(context.DeadlineExceeded) })
 	}
+	first := p.every
+	if silence > 0 {
+		first = min(f.probing.first, silence/2)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.probe = time.AfterFunc(p.every, p.look)
+	p.probe = time.AfterFunc(first, p.look)
 	return p
 }
 
 // look asks whether the instance lives. It runs in the timer's goroutine, which ends with it, or sooner with the request.
 func (p *patience) look() {
-	if p.elsewhere() && p.forwarder.Suspect(p.base) { // others were given up, and there is another one to ask
+	since, silence := p.looking()
+	if silence > 0 && p.forwarder.Suspect(p.base) { // others were given up, and there is another one to ask
 		p.cancel(ErrSilent)
 		return
 	}
-	if err := p.forwarder.Probe(p.ctx, p.base, p.forwarder.probing.life); err != nil && p.ctx.Err() == nil {
+	life := p.forwarder.probing.life
+	if silence > 0 {
+		life = min(life, max(silence-time.Since(since), silence/2))
+	}
+	err := p.forwarder.alive(p.ctx, p.base, since, life)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil && p.ctx.Err() == nil && p.silence == silence { // else its answer has begun meanwhile, and is a sign of life
 		p.cancel(err)
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.probe != nil {
 		p.probe.Reset(p.every)
 	}
 }
 
-// elsewhere reports whether there is another instance to ask: while the answer has not begun.
-func (p *patience) elsewhere() bool {
+// looking returns since when a sign of life counts, and for how long there may be none while another instance can be asked.
+func (p *patience) looking() (since time.Time, silence time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.another
+	now := time.Now()
+	since = p.looked
+	if oldest := now.Add(-suspected); since.Before(oldest) {
+		since = oldest
+	}
+	p.looked = now
+	return since, p.silence
 }
 
 // begun notes that the answer has begun: what is left may take as long as the instance lives.
@@ -143,7 +167,7 @@ func (p *patience) begun() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.another = false
+	p.silence = 0
 	p.every = p.forwarder.probing.stream
 }
 
