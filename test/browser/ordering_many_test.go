@@ -113,7 +113,7 @@ func TestOrderingLongBuckets(t *testing.T) {
 	u.click("First page of Cheap")
 	u.at("CHEAP", 1)
 	u.shows("[data-bucket=CHEAP] [data-order]", "Pin")
-	u.click("Cancel Pin, £0.01")
+	u.cancel("Pin, £0.01")
 	u.sums("CHEAP", cheap, 20, "3125.00")
 	u.order("Pin", "0.02")
 	u.sums("CHEAP", cheap+1, 20, "3125.02")

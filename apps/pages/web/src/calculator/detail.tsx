@@ -1,11 +1,11 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Commands, Sent } from "../kit/commands";
 import { delay, forbids, pause, signedIn, Unreachable } from "../kit/http";
-import { numberText } from "../kit/json";
 import { stream } from "../kit/stream";
 import { Field, twice, type Health } from "../kit/ui";
 import { history, live, readValue, Refused, type Step, type Value } from "./api";
 import { History } from "./history";
+import { readNumber } from "./number";
 
 /** Detail shows one value: what it is now, what can be done with it, and how it came to be. It follows the value's changes. */
 export function Detail(props: { id: string; commands: Commands; latest: Sent | null; onHealth: (health: Health) => void }) {
@@ -125,12 +125,13 @@ function Change(props: { id: string; commands: Commands }) {
   const changed = useRef(-twice);
   const send = (operation: "ADD" | "MULTIPLY") => {
     if (!typed && performance.now() - changed.current < twice) return; // the second click of a double one
-    const operand = numberText(typed);
-    if (!operand) {
-      setProblem("Enter a number, such as 3 or -0.25.");
+    const read = readNumber(typed);
+    if ("problem" in read) {
+      setProblem(read.problem);
       input.current?.focus();
       return;
     }
+    const operand = read.number;
     changed.current = performance.now();
     setProblem("");
     setTyped("");

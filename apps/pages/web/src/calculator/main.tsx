@@ -3,11 +3,12 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks"
 import "../kit/kit.css";
 import "./calculator.css";
 import { Commands, type Sent } from "../kit/commands";
-import { NumberText, numberText } from "../kit/json";
+import type { NumberText } from "../kit/json";
 import { useStore } from "../kit/store";
 import { announce, decoded, Field, Outcomes, Page, short, twice, type Health } from "../kit/ui";
 import { Detail } from "./detail";
 import { List } from "./list";
+import { readNumber } from "./number";
 
 /** selected returns the value that the address names: #/values/{id}. */
 function selected(): string {
@@ -87,16 +88,16 @@ function Create(props: { commands: Commands }) {
           event.preventDefault();
           // The second click of a double one finds a form that was emptied by the first.
           if (!typed && performance.now() - created.current < twice) return;
-          const value = numberText(typed);
-          if (!value) {
-            setProblem("Enter a number, such as 3 or -0.25.");
+          const read = readNumber(typed);
+          if ("problem" in read) {
+            setProblem(read.problem);
             input.current?.focus();
             return;
           }
           created.current = performance.now();
           setTyped("");
           setProblem("");
-          void create(value);
+          void create(read.number);
         }}
       >
         <div class="row">

@@ -22,6 +22,8 @@ export function BucketCard(props: {
   known: boolean;
   thresholds: Thresholds;
   cancelling: Set<string>;
+  /** still: whether a click was meant for the order. */
+  still: (id: string, click: MouseEvent) => boolean;
   onCancel: (order: Order) => void;
   onTurn: (to: "next" | "previous" | "first") => void;
 }) {
@@ -59,7 +61,7 @@ export function BucketCard(props: {
         }}
       >
         {bucket.orders.map((order) => (
-          <Row key={order.id} order={order} cancelling={props.cancelling.has(order.id)} onCancel={props.onCancel} />
+          <Row key={order.id} order={order} cancelling={props.cancelling.has(order.id)} still={props.still} onCancel={props.onCancel} />
         ))}
       </ul>
       {paged && (
@@ -88,7 +90,7 @@ function pages(bucket: Bucket): string {
   return thousands((full > least ? full : least).toString());
 }
 
-function Row(props: { order: Order; cancelling: boolean; onCancel: (order: Order) => void }) {
+function Row(props: { order: Order; cancelling: boolean; still: (id: string, click: MouseEvent) => boolean; onCancel: (order: Order) => void }) {
   const { order } = props;
   return (
     <li class={order.fresh ? "new" : undefined} data-order={order.id}>
@@ -104,8 +106,8 @@ function Row(props: { order: Order; cancelling: boolean; onCancel: (order: Order
         class="plain cancel"
         aria-disabled={props.cancelling}
         aria-label={`Cancel ${order.label}, ${money(order.price)}`}
-        onClick={() => {
-          if (!props.cancelling) props.onCancel(order);
+        onClick={(event) => {
+          if (!props.cancelling && props.still(order.id, event)) props.onCancel(order);
         }}
       >
         {props.cancelling ? "…" : "×"}

@@ -11,6 +11,7 @@ import { bucketOf, type Order, type Sort, type Thresholds } from "./api";
 import { BucketCard, title } from "./bucket";
 import { Orders, type View } from "./orders";
 import { useServices, type Services } from "./services";
+import { useStill } from "./still";
 
 /** named returns the customer that the address names: #/customers/{id}. */
 function named(): string {
@@ -75,12 +76,14 @@ function Shop(props: { customer: string }) {
   const view = useStore(orders.view);
   const commands = useMemo(() => new Commands((sent) => announce(`${sent.label}: ${sent.state}${sent.reason ? `, ${sent.reason}` : ""}`)), []);
   const sent = useStore(commands.list);
+  const still = useStill();
   const cancel = async (one: Order) => {
     setCancelling((all) => new Set(all).add(one.id));
-    await commands.send({
+    const { state } = await commands.send({
       label: `Cancel ${one.label}, ${money(one.price)}`, method: "DELETE",
       path: `/orders/${encodeURIComponent(one.id)}?customerId=${encodeURIComponent(customer)}`,
     });
+    if (state === "accepted") return; // its row goes, maybe a moment later: there is nothing to cancel any more
     setCancelling((all) => new Set([...all].filter((id) => id !== one.id)));
   };
   return (
@@ -112,6 +115,7 @@ function Shop(props: { customer: string }) {
                 known={view.known}
                 thresholds={view.thresholds}
                 cancelling={cancelling}
+                still={still}
                 onCancel={(one) => void cancel(one)}
                 onTurn={(to) => orders.turn(bucket.bucket, to)}
               />
