@@ -227,6 +227,42 @@ func TestQueryService(t *testing.T) {
 	})
 }
 
+// A service that is ready shows all that had happened before its start, also where its tables were built from the log first.
+func TestReadyAfterARebuild(t *testing.T) {
+	kafkatest.EachOwn(t, kafkatest.Options{}, func(t *testing.T, broker *kafkatest.Process) {
+		c := config(t, broker.Broker)
+		startService(t, ordering.CommandService, c)
+		first := startService(t, ordering.QueryService, c)
+		var model orderingtest.Model
+		load(t, broker.Broker, &model, orderingtest.NewRandom(*seed, 5, start), 4000)
+		for customer := range 5 {
+			eventually(t, "all is decided", func() error { return compare(first, &model, orderingtest.Customer(customer)) })
+		}
+		for _, beginning := range []string{"10.00", "20.00", "30.00"} {
+			var err error
+			if c.Thresholds, err = ordering.ParseThresholds(beginning, "100.00"); err != nil {
+				t.Fatal(err)
+			}
+			other := startService(t, ordering.QueryService, c)
+			for customer := range 5 {
+				want, got := 0, 0
+				for _, bucket := range buckets {
+					want += len(model.Listed(orderingtest.Customer(customer), bucket, false))
+					shown, err := read[page](other, "/customers/"+orderingtest.Customer(customer)+"/orders/"+bucket+"?limit=1")
+					if err != nil {
+						t.Fatal(err)
+					}
+					got += shown.Count
+				}
+				if got != want {
+					t.Errorf("thresholds from %s: customer %d has %d orders once the service is ready, want %d", beginning, customer, got, want)
+				}
+			}
+			other.stop()
+		}
+	})
+}
+
 // Other thresholds are another application: its tables are built from the log, and the first one's stay as they are.
 func TestOtherThresholds(t *testing.T) {
 	broker := kafkatest.EmbeddedOwn(t, kafkatest.Options{})

@@ -3,9 +3,12 @@ package service
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemill/tidemill/processors"
@@ -22,6 +25,7 @@ type Views struct {
 
 	all    []opened
 	beside *Processor
+	level  atomic.Bool // the views have shown what had happened before the start
 }
 
 // opened is what is asked of every view, whatever is in it.
@@ -29,6 +33,7 @@ type opened interface {
 	Run(ctx context.Context) error
 	Recovered() bool
 	Progress() (restored, total int64)
+	CatchUp(ctx context.Context) error
 	EndWatches()
 }
 
@@ -110,10 +115,38 @@ func (v *Views) Run(ctx context.Context) error {
 	for i, view := range v.all {
 		runs[i] = view.Run
 	}
-	return v.run(ctx, func(ctx context.Context) error { return Together(ctx, runs...) })
+	return v.run(ctx, func(ctx context.Context) error {
+		var catching sync.WaitGroup
+		defer catching.Wait()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		catching.Go(func() { v.catchUp(ctx) })
+		return Together(ctx, runs...)
+	})
 }
 
-// Ready implements Component.
+// catchUpPause is between two attempts, while brokers are away.
+const catchUpPause = 100 * time.Millisecond
+
+// catchUp notes when the views show all that had happened before the start. Where the application is new, or was away, its tables
+// have no row, or old ones, until then.
+func (v *Views) catchUp(ctx context.Context) {
+	for _, view := range v.all {
+		for view.CatchUp(ctx) != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(catchUpPause):
+			}
+		}
+	}
+	v.level.Store(true)
+}
+
+// errBehind is why views are not ready that are restored.
+var errBehind = errors.New("what had happened before the start is being processed")
+
+// Ready implements Component: the views are restored, and show what had happened before the start.
 func (v *Views) Ready() error {
 	var restored, total int64
 	ready := true
@@ -121,10 +154,13 @@ func (v *Views) Ready() error {
 		done, of := view.Progress()
 		restored, total, ready = restored+done, total+of, ready && view.Recovered()
 	}
-	if ready {
-		return nil
+	if !ready {
+		return fmt.Errorf("restoring: %d of %d changelog offsets", restored, total)
 	}
-	return fmt.Errorf("restoring: %d of %d changelog offsets", restored, total)
+	if !v.level.Load() {
+		return errBehind
+	}
+	return nil
 }
 
 // Mount implements Component.
