@@ -42,6 +42,12 @@ func TestReadAllPassesMarkersAndAborted(t *testing.T) {
 			if err := cl.EndTransaction(t.Context(), commit); err != nil {
 				t.Fatal(err)
 			}
+			// Markers land after EndTxn is answered; the next transaction's record must come behind this one's.
+			for deadline := time.Now().Add(time.Minute); b.End(t, topic, 0, true) != b.End(t, topic, 0, false); time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("a transaction's marker does not land")
+				}
+			}
 		}
 		transact(b.Name(t), kgo.TryCommit)
 		transact(b.Name(t), kgo.TryAbort)
@@ -51,10 +57,6 @@ func TestReadAllPassesMarkersAndAborted(t *testing.T) {
 		}
 		if err := open.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Value: []byte("open")}).FirstErr(); err != nil {
 			t.Fatal(err)
-		}
-		deadline := time.Now().Add(10 * time.Second)
-		for b.End(t, topic, 0, true) != 4 && time.Now().Before(deadline) {
-			time.Sleep(10 * time.Millisecond) // markers land after EndTxn is answered
 		}
 		if got := len(b.ReadAll(t, topic, true)); got != 1 {
 			t.Errorf("%d committed records, want 1", got)
