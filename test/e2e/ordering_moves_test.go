@@ -224,6 +224,9 @@ func (l *orderingLoad) reach(instances ...*process) {
 	l.instances = instances
 }
 
+// refusals: one query in so many may be refused at an instance, to be answered by the next.
+const refusals = 50
+
 // end prints what came of the phases.
 func (l *orderingLoad) end() {
 	l.stop()
@@ -233,9 +236,10 @@ func (l *orderingLoad) end() {
 		if p.queries == 0 || p.orders == 0 {
 			l.t.Errorf("%s: nothing was asked or ordered", p.name)
 		}
-		// An instance that goes answers who waits for something new, unless the others take longer than it may.
-		if p.refused > 0 && p.gap < time.Second {
-			l.t.Errorf("%s: %d queries were refused, and nothing waited for longer than %v", p.name, p.refused, p.gap)
+		// An instance that goes refuses who waits there for something new that the others have not come to (docs/operating.md): few do,
+		// and all of them have been answered elsewhere.
+		if p.refused*refusals > p.queries {
+			l.t.Errorf("%s: %d of %d queries were refused", p.name, p.refused, p.queries)
 		}
 	}
 }
