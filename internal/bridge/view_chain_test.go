@@ -11,18 +11,27 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// chain is the way of a command to a view: topics, and the groups that read the second and the third.
+type chain struct{ commands, events, moved, query, rows string }
+
+// newChainTest returns a test of a view that stands behind two applications and a repartition topic.
+func newChainTest(t *testing.T, b kafkatest.Broker) (*viewTest, chain) {
+	test := newViewTest(t, b, 2)
+	way := chain{commands: b.Name(t), events: b.Name(t), moved: b.Name(t), query: b.Name(t), rows: b.Name(t)}
+	b.CreateTopic(t, way.commands, 1, nil)
+	b.CreateTopic(t, way.events, 1, nil)
+	b.CreateTopic(t, way.moved, 2, nil)
+	test.group, test.sources = b.Name(t), []string{way.commands}
+	test.hops = []bridge.ViewHop{{Topics: []string{way.events}, Group: way.query}, {Topics: []string{way.moved}, Group: way.rows, Repartitioned: true}}
+	return test, way
+}
+
 // TestViewTokenChain follows commands through two applications and a repartition topic. Everything is written in
 // transactions, so that markers lie where no group commits, and each hop is held back once: a wait that were skipped shows.
 func TestViewTokenChain(t *testing.T) {
 	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
-		test := newViewTest(t, b, 2)
-		commands, events, moved := b.Name(t), b.Name(t), b.Name(t)
-		b.CreateTopic(t, commands, 1, nil)
-		b.CreateTopic(t, events, 1, nil)
-		b.CreateTopic(t, moved, 2, nil)
-		test.group, test.sources = b.Name(t), []string{commands}
-		query, rows := b.Name(t), b.Name(t)
-		test.hops = []bridge.ViewHop{{Topics: []string{events}, Group: query}, {Topics: []string{moved}, Group: rows, Repartitioned: true}}
+		test, way := newChainTest(t, b)
+		commands, events, moved, query, rows := way.commands, way.events, way.moved, way.query, way.rows
 		view := test.restored(t)
 		await := func(offset int64, patience time.Duration, only ...int32) error {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -80,14 +89,8 @@ func TestViewTokenChain(t *testing.T) {
 // markers lie; that it is level with the changelog says nothing.
 func TestViewAsOf(t *testing.T) {
 	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
-		test := newViewTest(t, b, 2)
-		commands, events, moved := b.Name(t), b.Name(t), b.Name(t)
-		b.CreateTopic(t, commands, 1, nil)
-		b.CreateTopic(t, events, 1, nil)
-		b.CreateTopic(t, moved, 2, nil)
-		test.group, test.sources = b.Name(t), []string{commands}
-		query, rows := b.Name(t), b.Name(t)
-		test.hops = []bridge.ViewHop{{Topics: []string{events}, Group: query}, {Topics: []string{moved}, Group: rows, Repartitioned: true}}
+		test, way := newChainTest(t, b)
+		events, moved, query, rows := way.events, way.moved, way.query, way.rows
 		view := test.restored(t)
 		key := []byte("k0")
 		number := view.PartitionOf(key)

@@ -17,17 +17,7 @@ import (
 // the offsets stay unstable for ever, since no coordinator knows of it (finding 15 of docs/reliability.md). That is shown first, of a
 // producer that is gone; then that the next Init of the id, and the watch after a commit, mend it the way it was meant.
 func TestOffsetsWithoutLeader(t *testing.T) {
-	b := kafkatest.RealOwn(t, kafkatest.Options{Properties: map[string]string{
-		"transaction.abort.timed.out.transaction.cleanup.interval.ms": "200",
-	}})
-	c := config(b.Broker)
-	c.RequestTimeout = 2 * time.Second
-	a := must(log.NewAdmin(c))(t)
-	defer a.Close()
-	first := must(log.NewTxnProducer(c, b.Name(t), 2*time.Second))(t)
-	defer first.Close()
-	eventually(t, "the transaction coordinator", func() bool { return first.Init(t.Context()) == nil })
-	far := b.Beside(t)
+	b, far, c, a := besideCoordinator(t)
 	createOn(t, b, "__consumer_offsets", 4, 2) // all groups' coordinator is the other broker; brokers count on as many partitions
 	input := b.Name(t)
 	createOn(t, b, input, 1, 1)

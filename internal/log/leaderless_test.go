@@ -12,22 +12,28 @@ import (
 	"github.com/tidemill/tidemill/internal/log"
 )
 
+// besideCoordinator returns two brokers, of which the first one is the coordinator of all transactions: what is put on the second
+// one can lose its leader. It returns too how to reach them, and who asks them.
+func besideCoordinator(t *testing.T) (b, far *kafkatest.Process, c log.Config, a *log.Admin) {
+	b = kafkatest.RealOwn(t, kafkatest.Options{Properties: map[string]string{
+		"transaction.abort.timed.out.transaction.cleanup.interval.ms": "200",
+	}})
+	c = config(b.Broker)
+	c.RequestTimeout = 2 * time.Second
+	a = must(log.NewAdmin(c))(t)
+	t.Cleanup(a.Close)
+	// The first transactional id makes the coordinator's topic, before there is a second broker to have a part in it.
+	first := must(log.NewTxnProducer(c, b.Name(t), 2*time.Second))(t)
+	t.Cleanup(first.Close)
+	eventually(t, "the transaction coordinator", func() bool { return first.Init(t.Context()) == nil })
+	return b, b.Beside(t), c, a
+}
+
 // A partition has no leader while a transaction ends: Kafka 4.3 then writes no marker to it, and calls the transaction
 // complete (KAFKA-20734). What the caller was told must be what becomes of the records, also by the hands of the next
 // process, and when the next transaction ends the other way.
 func TestPartitionWithoutLeader(t *testing.T) {
-	b := kafkatest.RealOwn(t, kafkatest.Options{Properties: map[string]string{
-		"transaction.abort.timed.out.transaction.cleanup.interval.ms": "200",
-	}})
-	c := config(b.Broker)
-	c.RequestTimeout = 2 * time.Second
-	a := must(log.NewAdmin(c))(t)
-	defer a.Close()
-	// The first transactional id makes the coordinator's topic, before there is a second broker to have a part in it.
-	first := must(log.NewTxnProducer(c, b.Name(t), 2*time.Second))(t)
-	defer first.Close()
-	eventually(t, "the transaction coordinator", func() bool { return first.Init(t.Context()) == nil })
-	far := b.Beside(t)
+	b, far, c, a := besideCoordinator(t)
 	for _, test := range []struct {
 		name    string
 		timeout time.Duration

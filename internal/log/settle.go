@@ -146,6 +146,9 @@ func (s settling) Existing(ctx context.Context, topics []string) (settle.Partiti
 	}
 	found := settle.Partitions{}
 	for _, t := range resp.Topics {
+		if t.Topic == nil {
+			continue
+		}
 		for _, q := range t.Partitions {
 			found.Add(*t.Topic, q.Partition)
 		}

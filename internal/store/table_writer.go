@@ -9,8 +9,7 @@ import (
 	"github.com/syndtr/goleveldb/leveldb/storage"
 )
 
-// tableBuffer is how many bytes of a sorted file are written at once. LevelDB's blocks are 4 KiB, and a system call for each
-// is a twentieth of a processor's work.
+// tableBuffer is how many bytes of a sorted file are written at once. goleveldb makes a system call for each block.
 const tableBuffer = 64 << 10
 
 var tableBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, tableBuffer) }}
