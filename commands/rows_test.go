@@ -247,9 +247,8 @@ func (k *basket) checkPlaces(count int) {
 // checkLine asks both instances for a row, over HTTP and in the process.
 func (k *basket) checkLine(key line, want int64, token string) {
 	k.Helper()
-	found := 0
+	path := "/lines/" + url.PathEscape(key.Partition) + "/" + strconv.FormatInt(key.Sort, 10)
 	for _, at := range k.instances {
-		path := "/lines/" + url.PathEscape(key.Partition) + "/" + strconv.FormatInt(key.Sort, 10)
 		got := send(k.T, http.MethodGet, at.url+path, "", views.HeaderToken, token, "Prefer", "wait=20")
 		if got.status != http.StatusOK || got.body != strconv.FormatInt(want, 10) {
 			k.Errorf("%s at %s: %v, want %d", path, at.url, got, want)
@@ -257,18 +256,39 @@ func (k *basket) checkLine(key line, want int64, token string) {
 		if number, err := at.PartitionOf(key); err != nil || number != partition.ForKey([]byte(key.Partition), basketPartitions) {
 			k.Errorf("%+v is on partition %d for the view: %v", key, number, err)
 		}
+	}
+	k.readByHolder(fmt.Sprintf("%+v", key), func(at *basketView) error {
 		value, there, err := at.Get(k.Context(), key)
-		switch {
-		case errors.Is(err, views.ErrElsewhere):
-		case err != nil || !there || value != want:
-			k.Errorf("%+v: %d, %t, %v, want %d", key, value, there, err, want)
-		default:
-			found++
+		if err == nil && (!there || value != want) {
+			k.Errorf("%+v: %d, %t, want %d", key, value, there, want)
+		}
+		return err
+	})
+}
+
+// readByHolder has every instance read within its process until one that holds the rows has done so. The instances may be handing
+// the partition over still, so that for a moment neither has it.
+func (k *basket) readByHolder(what string, read func(at *basketView) error) {
+	k.Helper()
+	var errs []error
+	for until := time.Now().Add(deadline); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
+		held := false
+		errs = errs[:0]
+		for _, at := range k.instances {
+			switch err := read(at); {
+			case err == nil:
+				held = true
+			case !errors.Is(err, views.ErrNotReady): // which an ErrElsewhere is
+				k.Fatalf("%s at %s: %v", what, at.url, err)
+			default:
+				errs = append(errs, err)
+			}
+		}
+		if held {
+			return
 		}
 	}
-	if found == 0 {
-		k.Errorf("no instance has %+v", key)
-	}
+	k.Fatalf("no instance has %s: %v", what, errors.Join(errs...))
 }
 
 // checkLines asks both instances for all rows of a customer, which are read from the one partition that has them.
@@ -278,8 +298,7 @@ func (k *basket) checkLines(customer, want string) {
 	if err != nil {
 		k.Fatal(err)
 	}
-	var owners []int
-	for i, at := range k.instances {
+	for _, at := range k.instances {
 		got := send(k.T, http.MethodGet, at.url+"/lines?prefix="+url.QueryEscape(customer), "")
 		if got.status != http.StatusOK || got.body != want {
 			k.Errorf("the lines of %s at %s: %v, want %s", customer, at.url, got, want)
@@ -288,20 +307,19 @@ func (k *basket) checkLines(customer, want string) {
 		if position != fmt.Sprint(partition.ForKey([]byte(customer), basketPartitions)) || strings.Contains(got.header.Get(views.HeaderPosition), ",") {
 			k.Errorf("the lines of %s are of the positions %q", customer, got.header.Get(views.HeaderPosition))
 		}
+	}
+	k.readByHolder("the lines of "+customer, func(at *basketView) error {
 		rows := at.Query(k.Context(), views.Query[line]{Prefix: prefix})
 		numbers := []int64{}
 		for key := range rows.All() {
 			numbers = append(numbers, key.Sort)
 		}
-		switch {
-		case errors.Is(rows.Err(), views.ErrElsewhere):
-		case rows.Err() != nil || !slices.Equal(numbers, []int64{0, 1, 2, 3}):
-			k.Errorf("the lines of %s: %v, %v", customer, numbers, rows.Err())
-		default:
-			owners = append(owners, i)
+		if err := rows.Err(); err != nil {
+			return err
 		}
-	}
-	if len(owners) == 0 {
-		k.Errorf("no instance has the lines of %s", customer)
-	}
+		if !slices.Equal(numbers, []int64{0, 1, 2, 3}) {
+			k.Errorf("the lines of %s: %v", customer, numbers)
+		}
+		return nil
+	})
 }
