@@ -2,207 +2,175 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tidemill/tidemill/internal/commit"
+	"github.com/tidemill/tidemill/internal/graph"
+	"github.com/tidemill/tidemill/internal/recordbatch"
 	"github.com/tidemill/tidemill/internal/restore"
+	"github.com/tidemill/tidemill/internal/task"
 )
 
 // How a restore waits.
 const (
-	// restorePoll is how long nothing must have been fetched until the broker is asked why.
+	// restorePoll is how long a changelog that showed nothing is left alone until it is asked again.
 	restorePoll = 50 * time.Millisecond
-	// restoreDeparted is how often, while a transaction holds the changelog up, it is looked for whose it is.
+	// restoreDeparted is how often, while a transaction holds the changelogs up, it is looked for whose it is.
 	restoreDeparted = time.Second
 )
 
-// Read implements restore.Source: it consumes the pending changelogs, committed records only, until each has passed its target. Control records are kept:
-// the last offset before the target may be a transaction's marker.
+// leastReaders is at least how many changelogs are read at a time. Each has up to two fetches in memory.
+const leastReaders = 4
+
+// reading is a Read of changelogs: a goroutine for each, some of which read at a time.
+type reading struct {
+	changelogs
+	slots   chan struct{}
+	moved   atomic.Bool // something was read since it was last looked at
+	running sync.WaitGroup
+	end     context.CancelFunc
+
+	mu      sync.Mutex
+	leaders map[commit.Place]int32 // guarded by mu
+	failed  error                  // the first failure; guarded by mu
+}
+
+// Read implements restore.Source: it reads the pending changelogs side by side, committed records only, until each has passed
+// its target.
 func (r changelogs) Read(ctx context.Context, pending map[commit.Place]*restore.Store) error {
-	client, err := r.consumer(pending)
-	if err != nil {
-		return err
+	under, end := context.WithCancel(ctx)
+	defer end()
+	reading := &reading{
+		changelogs: r, slots: make(chan struct{}, max(leastReaders, runtime.GOMAXPROCS(0))), end: end, leaders: map[commit.Place]int32{},
 	}
-	defer client.Close()
-	lookedAt, held := time.Now(), 0
-	for len(pending) > 0 {
-		fetches := pollFor(ctx, client, restorePoll)
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("the session has ended: %w", err)
-		}
-		var failed error
-		fetches.EachError(func(topic string, number int32, err error) {
-			if topic != "" || !errors.Is(err, context.DeadlineExceeded) {
-				failed = errors.Join(failed, fmt.Errorf("reading %s/%d: %w", topic, number, err))
-			}
-		})
-		if failed == nil {
-			failed = applyAll(fetches, pending)
-		}
-		if failed == nil && fetches.NumRecords() == 0 {
-			failed = r.probe(ctx, client, pending)
-			if failed == nil && time.Since(lookedAt) > restoreDeparted {
-				held++
-				failed, lookedAt = r.processor.endDeparted(ctx, held), time.Now()
-			}
-		}
-		if failed != nil {
-			return failed
-		}
-	}
-	return nil
-}
-
-// applyAll adds what was fetched to the stores, those of several partitions at once while the next fetch is under way, and
-// takes those out of pending that are done.
-func applyAll(fetches kgo.Fetches, pending map[commit.Place]*restore.Store) error {
-	records := map[*restore.Store][][]*kgo.Record{}
-	fetches.EachPartition(func(fetched kgo.FetchTopicPartition) {
-		if s, ok := pending[commit.Place{Topic: fetched.Topic, Partition: fetched.Partition}]; ok {
-			records[s] = append(records[s], fetched.Records)
-		}
-	})
-	var applying sync.WaitGroup
-	var mu sync.Mutex
-	var errs []error
-	for s, lists := range records {
-		applying.Go(func() {
-			for _, list := range lists {
-				if err := applyFetched(s, list); err != nil {
-					mu.Lock()
-					defer mu.Unlock()
-					errs = append(errs, err)
-					return
-				}
-			}
-		})
-	}
-	applying.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	maps.DeleteFunc(pending, func(_ commit.Place, s *restore.Store) bool { return s.Done() })
-	return nil
-}
-
-// consumer returns a client that reads the pending changelogs from where they stand.
-func (r changelogs) consumer(pending map[commit.Place]*restore.Store) (*kgo.Client, error) {
-	from := map[string]map[int32]kgo.Offset{}
 	for place, s := range pending {
-		if from[place.Topic] == nil {
-			from[place.Topic] = map[int32]kgo.Offset{}
+		reading.running.Go(func() { reading.note(reading.read(under, place, s)) })
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		reading.running.Wait()
+	}()
+	reading.endDeparted(under, done)
+	<-done
+	if ctx.Err() != nil {
+		return fmt.Errorf("the session has ended: %w", ctx.Err())
+	}
+	return reading.failed
+}
+
+// note ends the reading at the first failure.
+func (r *reading) note(err error) {
+	if err == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failed == nil {
+		r.failed = err
+	}
+	r.end()
+}
+
+// endDeparted waits until all is read, and meanwhile, where nothing can be, ends the transactions of departed instances.
+func (r *reading) endDeparted(ctx context.Context, done <-chan struct{}) {
+	ticker := time.NewTicker(restoreDeparted)
+	defer ticker.Stop()
+	for held := 0; ; {
+		select {
+		case <-done:
+			return
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if r.moved.Swap(false) {
+				continue
+			}
+			held++
+			if err := r.processor.endDeparted(ctx, held); err != nil {
+				r.note(err)
+				return
+			}
 		}
-		from[place.Topic][place.Partition] = kgo.NewOffset().At(s.Next())
 	}
-	options, err := r.processor.config.Log.ClientOptions()
-	if err != nil {
-		return nil, err
-	}
-	client, err := kgo.NewClient(append(options,
-		kgo.ConsumePartitions(from), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.FetchMaxWait(100*time.Millisecond),
-		kgo.FetchMaxPartitionBytes(1<<20), kgo.FetchMaxBytes(4<<20), kgo.WithPools(&fetchedMemory{}))...)
-	if err != nil {
-		return nil, fmt.Errorf("opening a consumer: %w", err)
-	}
-	return client, nil
 }
 
-func pollFor(ctx context.Context, client *kgo.Client, wait time.Duration) kgo.Fetches {
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	return client.PollFetches(ctx)
-}
-
-// probe asks the broker how far the pending changelogs can be read, where the consumer shows nothing: what lies before the
-// target may have been removed by compaction, or be the records of an aborted transaction whose marker was.
-func (r changelogs) probe(ctx context.Context, client *kgo.Client, pending map[commit.Place]*restore.Store) error {
-	for place, s := range pending {
-		next, err := r.readable(ctx, client, place, s.Next())
+// read reads a changelog to its target. Where there is nothing to read for now, others have its turn.
+func (r *reading) read(ctx context.Context, place commit.Place, s *restore.Store) error {
+	for !s.Done() {
+		select {
+		case r.slots <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		err := r.readOn(ctx, place, s)
+		<-r.slots
 		if err != nil {
 			return fmt.Errorf("reading %s/%d: %w", place.Topic, place.Partition, err)
 		}
-		s.Passed(next)
 		if s.Done() {
-			delete(pending, place)
+			return nil
+		}
+		select {
+		case <-time.After(restorePoll):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 	return nil
 }
 
-// readable fetches once at an offset and returns up to where there is certainly no committed record: the offset itself if
-// there is one, or if a transaction is not decided yet.
-func (r changelogs) readable(ctx context.Context, client *kgo.Client, place commit.Place, at int64) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.processor.config.Log.WithDefaults().RequestTimeout)
-	defer cancel()
-	leader, err := leaderOf(ctx, client, place)
-	if err != nil {
-		return at, err
+// readOn reads a changelog as far as there is something, the next fetch under way while one is applied.
+func (r *reading) readOn(ctx context.Context, place commit.Place, s *restore.Store) error {
+	batches := recordbatch.NewReader()
+	for ahead := r.start(ctx, place, s.Next()); ; {
+		got := <-ahead
+		if got.err != nil || got.partition == nil {
+			return got.err
+		}
+		at := s.Next()
+		next := recordbatch.Next(got.partition.RecordBatches, at)
+		if next == at {
+			if len(got.partition.RecordBatches) == 0 {
+				// What lies before the last stable offset was removed by compaction.
+				s.Passed(max(at, got.partition.LastStableOffset))
+			}
+			return nil
+		}
+		more := next < s.Target()
+		if more {
+			ahead = r.start(ctx, place, next)
+		}
+		if err := applyFetched(s, batches, got.partition, at); err != nil {
+			return err
+		}
+		if r.moved.Store(true); !more {
+			return nil
+		}
 	}
-	partition := kmsg.NewFetchRequestTopicPartition()
-	partition.Partition, partition.FetchOffset, partition.PartitionMaxBytes, partition.CurrentLeaderEpoch = place.Partition, at, 1<<20, -1
-	topic := kmsg.NewFetchRequestTopic()
-	topic.Topic, topic.TopicID = place.Topic, r.processor.topicIDs[place.Topic]
-	topic.Partitions = append(topic.Partitions, partition)
-	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis, req.MinBytes, req.MaxBytes, req.IsolationLevel, req.SessionEpoch = 0, 0, 1<<20, 1, -1
-	req.Topics = append(req.Topics, topic)
-	answer, err := client.Broker(int(leader)).RetriableRequest(ctx, req)
-	if err != nil {
-		return at, err
-	}
-	resp := answer.(*kmsg.FetchResponse)
-	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
-		return at, err
-	}
-	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
-		return at, errors.New("the broker did not answer what was asked")
-	}
-	fetched := &resp.Topics[0].Partitions[0]
-	switch err := kerr.ErrorForCode(fetched.ErrorCode); {
-	case errors.Is(err, kerr.NotLeaderForPartition), errors.Is(err, kerr.LeaderNotAvailable), errors.Is(err, kerr.ReplicaNotAvailable):
-		return at, nil // the leader is moving
-	case err != nil:
-		return at, err
-	}
-	if len(fetched.RecordBatches) == 0 {
-		return max(at, fetched.LastStableOffset), nil
-	}
-	records, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
-		Offset: at, Topic: place.Topic, Partition: place.Partition, IsolationLevel: kgo.ReadCommitted(),
-	}, fetched, kgo.DefaultDecompressor(), nil)
-	if records.Err != nil || len(records.Records) > 0 {
-		return at, records.Err
-	}
-	return next, nil
 }
 
-func leaderOf(ctx context.Context, client *kgo.Client, place commit.Place) (int32, error) {
-	topic := kmsg.NewMetadataRequestTopic()
-	topic.Topic = kmsg.StringPtr(place.Topic)
-	req := kmsg.NewPtrMetadataRequest()
-	req.Topics = append(req.Topics, topic)
-	resp, err := req.RequestWith(ctx, client)
+// applyFetched adds what was fetched to a store.
+func applyFetched(s *restore.Store, batches *recordbatch.Reader, fetched *kmsg.FetchResponseTopicPartition, from int64) error {
+	var headers []graph.Header // nothing keeps them
+	next, err := batches.Committed(fetched, from, func(record *recordbatch.Record) error {
+		headers = headers[:0]
+		for _, header := range record.Headers {
+			headers = append(headers, graph.Header(header))
+		}
+		return s.Apply(task.Record{
+			Offset: record.Offset, Key: record.Key, Value: record.Value, Headers: headers, Timestamp: record.Timestamp,
+		}, record.Control)
+	})
 	if err != nil {
-		return -1, err
+		return err
 	}
-	for _, t := range resp.Topics {
-		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
-			return -1, err
-		}
-		for _, p := range t.Partitions {
-			if p.Partition == place.Partition {
-				return p.Leader, nil
-			}
-		}
-	}
-	return -1, kerr.UnknownTopicOrPartition
+	s.Passed(next)
+	return s.Flush()
 }

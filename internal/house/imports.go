@@ -22,6 +22,7 @@ var edges = []edge{
 	{"internal/partition", nil},
 	{"internal/problem", nil},
 	{"internal/store", nil},
+	{"internal/recordbatch", nil},
 	{"internal/broker", nil},
 	{"internal/house", nil},
 	{"internal/graph", []string{"codecs", "internal/meta"}},

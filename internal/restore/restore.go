@@ -74,7 +74,7 @@ func New(config Config) *Restoration { return &Restoration{config: config} }
 func (r *Restoration) Add(number int32, specs []*graph.Store, engine store.Engine, at Standing) {
 	for _, spec := range specs {
 		r.stores = append(r.stores, &Store{
-			config: &r.config, spec: spec, partition: number, engine: engine, standing: at, batch: store.NewBatch(),
+			config: &r.config, spec: spec, partition: number, engine: engine, standing: at, batch: store.NewBatch(), written: -1,
 		})
 	}
 }
@@ -123,6 +123,9 @@ func (r *Restoration) Run(ctx context.Context, source Source) error {
 		}
 	}
 	for _, s := range r.stores {
+		if s.batch.Len() == 0 && s.written == s.next {
+			continue // by Flush
+		}
 		if err := s.write(); err != nil {
 			return err
 		}
@@ -155,6 +158,7 @@ type Store struct {
 	standing  Standing
 
 	from, next, target int64
+	written            int64 // the next offset when it was last written; -1 before
 	batch              *store.Batch
 	// passed says that records above the standing's sequence were passed over since the last write.
 	passed  bool
@@ -169,6 +173,9 @@ const longRestore = 64 << 10
 
 // Next is the changelog offset to read next.
 func (s *Store) Next() int64 { return s.next }
+
+// Target is the changelog offset to read up to.
+func (s *Store) Target() int64 { return s.target }
 
 // Done tells whether the target is reached.
 func (s *Store) Done() bool { return s.next >= s.target }
@@ -263,10 +270,10 @@ func (s *Store) Passed(next int64) {
 	}
 }
 
-// Flush reports the progress, and writes what was applied if it has grown.
+// Flush reports the progress, and writes what was applied if it has grown, or if that is all.
 func (s *Store) Flush() error {
 	s.progress()
-	if s.batch.Bytes() < flushBytes {
+	if s.batch.Bytes() < flushBytes && !s.Done() {
 		return nil
 	}
 	return s.write()
@@ -297,5 +304,6 @@ func (s *Store) write() error {
 		return fmt.Errorf("restoring store %s/%d: %w", s.spec.Name, s.partition, err)
 	}
 	s.batch.Reset()
+	s.written = s.next
 	return nil
 }
