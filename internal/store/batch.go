@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -23,10 +24,16 @@ type Batch struct {
 
 // operation is one put or delete. Its key begins where the operation before it ends.
 type operation struct {
-	keyEnd, valueEnd int
-	store            int32 // index in Batch.stores
+	keyEnd, valueEnd uint32
+	store            uint16 // index in Batch.stores
 	delete           bool
 }
+
+// A batch is refused above these: its operations have no room for more.
+const (
+	maxBatchBytes  = math.MaxUint32
+	maxBatchStores = math.MaxUint16
+)
 
 // NewBatch returns an empty batch.
 func NewBatch() *Batch { return &Batch{} }
@@ -36,13 +43,22 @@ func (b *Batch) Put(store string, key, value []byte) {
 	b.data = append(b.data, key...)
 	keyEnd := len(b.data)
 	b.data = append(b.data, value...)
-	b.operations = append(b.operations, operation{keyEnd: keyEnd, valueEnd: len(b.data), store: b.index(store)})
+	b.operations = append(b.operations, operation{keyEnd: uint32(keyEnd), valueEnd: uint32(len(b.data)), store: b.index(store)})
+}
+
+// putRoom puts a key with a value of so many bytes, which the caller fills in where they begin in b.data.
+func (b *Batch) putRoom(store string, key []byte, size int) (begin int) {
+	b.data = append(b.data, key...)
+	begin = len(b.data)
+	b.data = slices.Grow(b.data, size)[:begin+size]
+	b.operations = append(b.operations, operation{keyEnd: uint32(begin), valueEnd: uint32(len(b.data)), store: b.index(store)})
+	return begin
 }
 
 // Delete removes a key; that there is none is no error. The key is copied.
 func (b *Batch) Delete(store string, key []byte) {
 	b.data = append(b.data, key...)
-	end := len(b.data)
+	end := uint32(len(b.data))
 	b.operations = append(b.operations, operation{keyEnd: end, valueEnd: end, store: b.index(store), delete: true})
 }
 
@@ -73,7 +89,7 @@ func (b *Batch) Reset() {
 }
 
 // operationBytes is the memory that an operation takes besides its key and value.
-const operationBytes = 24
+const operationBytes = 12
 
 // memory returns how many bytes the batch holds.
 func (b *Batch) memory() int { return len(b.data) + operationBytes*len(b.operations) }
@@ -94,8 +110,7 @@ func (b *Batch) clone() *Batch {
 
 // bytesOf returns the size of the keys and values put into a store.
 func (b *Batch) bytesOf(store string) (size int64) {
-	number := slices.Index(b.stores, store)
-	start := 0
+	number, start := slices.Index(b.stores, store), uint32(0)
 	for i := range b.operations {
 		op := &b.operations[i]
 		if int(op.store) == number && !op.delete {
@@ -108,19 +123,19 @@ func (b *Batch) bytesOf(store string) (size int64) {
 
 // index returns the position of a store's name, adding it when it is new. Runs of operations on one store are the
 // rule and a task has a handful of stores, so that comparing beats a map.
-func (b *Batch) index(store string) int32 {
+func (b *Batch) index(store string) uint16 {
 	if b.last < len(b.stores) && b.stores[b.last] == store {
-		return int32(b.last)
+		return uint16(b.last)
 	}
 	for i, name := range b.stores {
 		if name == store {
 			b.last = i
-			return int32(i)
+			return uint16(i)
 		}
 	}
 	b.last = len(b.stores)
 	b.stores = append(b.stores, store)
-	return int32(b.last)
+	return uint16(b.last)
 }
 
 // empty reports whether applying the batch would change nothing.
@@ -128,6 +143,9 @@ func (b *Batch) empty() bool { return len(b.operations) == 0 && len(b.checkpoint
 
 // validate returns an ErrInvalid for what no engine may store.
 func (b *Batch) validate() error {
+	if len(b.data) > maxBatchBytes || len(b.stores) > maxBatchStores {
+		return fmt.Errorf("%w: a batch of %d bytes in %d stores; at most %d and %d are allowed", ErrInvalid, len(b.data), len(b.stores), maxBatchBytes, maxBatchStores)
+	}
 	for _, name := range b.stores {
 		if err := validateName("store", name); err != nil {
 			return err

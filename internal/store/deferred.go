@@ -51,7 +51,8 @@ type deferred struct {
 	queue   []queued  // oldest first; guarded by mu
 	bytes   int       // in the queue; guarded by mu
 	next    uint64    // number of the next operation; guarded by mu
-	index   rowIndex  // of the queue's rows; guarded by mu
+	index   rowIndex  // of the queue's rows, as far as indexed; guarded by mu
+	indexed uint64    // operations before this number are in the index: who reads first adds the rest; guarded by mu
 	// checkpoints are those of the queue's batches, the last of each changelog; guarded by mu.
 	checkpoints map[string]Checkpoint
 }
@@ -152,18 +153,11 @@ func (d *deferred) unwritten() error {
 
 func (d *deferred) push(batch *Batch) {
 	if len(d.queue) == 0 {
-		d.next, d.waiting = 1, 0
+		d.next, d.waiting, d.indexed = 1, 0, 1
 		d.index.clear()
 		d.checkpoints = map[string]Checkpoint{}
 	}
 	d.queue = append(d.queue, queued{first: d.next, batch: batch})
-	d.index.reserve(len(batch.operations), d)
-	start := 0
-	for i := range batch.operations {
-		op := &batch.operations[i]
-		d.index.put(batch.stores[op.store], batch.data[start:op.keyEnd], d.next+uint64(i), d)
-		start = op.valueEnd
-	}
 	// A batch takes a number even if it has checkpoints only, so that the last one can be waited for.
 	d.next += uint64(max(1, len(batch.operations)))
 	d.bytes += batch.memory()
@@ -233,11 +227,38 @@ func (d *deferred) operation(number uint64) (store string, key, value []byte, de
 	q := &d.queue[at]
 	i := int(number - q.first)
 	op := &q.batch.operations[i]
-	start := 0
+	start := uint32(0)
 	if i > 0 {
 		start = q.batch.operations[i-1].valueEnd
 	}
 	return q.batch.stores[op.store], q.batch.data[start:op.keyEnd], q.batch.data[op.keyEnd:op.valueEnd], op.delete
+}
+
+// behind tells whether there are operations to find that are not in the index.
+func (d *deferred) behind() bool { return len(d.queue) > 0 && !d.closed && d.indexed < d.next }
+
+// catchUp adds to the index what it lacks. A restore adds a million rows that nobody asks for meanwhile, and some are written
+// down before anybody does.
+func (d *deferred) catchUp() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.behind() {
+		return
+	}
+	d.index.reserve(int(d.next-max(d.indexed, d.oldest())), d)
+	for i := range d.queue {
+		q := &d.queue[i]
+		if q.first < d.indexed {
+			continue // a batch is added as a whole
+		}
+		start := uint32(0)
+		for i := range q.batch.operations {
+			op := &q.batch.operations[i]
+			d.index.put(q.batch.stores[op.store], q.batch.data[start:op.keyEnd], q.first+uint64(i), d)
+			start = op.valueEnd
+		}
+	}
+	d.indexed = d.next
 }
 
 // oldest is the number of the queue's first operation.
@@ -251,6 +272,11 @@ func (d *deferred) oldest() uint64 {
 // Get implements Engine.
 func (d *deferred) Get(store string, key []byte) ([]byte, bool, error) {
 	d.mu.RLock()
+	for d.behind() {
+		d.mu.RUnlock()
+		d.catchUp()
+		d.mu.RLock()
+	}
 	if len(d.queue) > 0 && !d.closed {
 		if number, found := d.index.find(store, key, d); found {
 			defer d.mu.RUnlock()

@@ -286,12 +286,12 @@ func (e *levelDB) translate(batch *Batch) (added *catalog) {
 }
 
 func (e *levelDB) translateOperations(batch *Batch, names *catalog) {
-	current, prefix, number := int32(-1), 0, uint64(0)
-	start := 0
+	current, prefix, number := -1, 0, uint64(0)
+	start := uint32(0)
 	for i := range batch.operations {
 		operation := &batch.operations[i]
-		if operation.store != current {
-			current = operation.store
+		if int(operation.store) != current {
+			current = int(operation.store)
 			number = names.stores[batch.stores[current]]
 			e.key = append(e.key[:0], rowPrefix(number)...)
 			prefix = len(e.key)

@@ -83,7 +83,7 @@ func (m *memory) Apply(batch *Batch) error {
 		return err
 	}
 	return m.change(func(content *memoryContent) {
-		start := 0
+		start := uint32(0)
 		for i := range batch.operations {
 			operation := &batch.operations[i]
 			name := batch.stores[operation.store]

@@ -170,7 +170,7 @@ func (e *filtered) note(batch *Batch) {
 	if !some {
 		return
 	}
-	start := 0
+	start := uint32(0)
 	for i := range batch.operations {
 		op := &batch.operations[i]
 		key := batch.data[start:op.keyEnd]

@@ -16,7 +16,9 @@ type set struct {
 	expiry func(value []byte) int64
 	rows   int // of a segment
 
-	added   []byte   // the entries of the batch being applied
+	added []byte // the entries of the batch being applied
+	addedCount,
+	expected int // how many there are; their bytes, about
 	sealing *segment // what the batch being applied makes of the log and added; nil if it goes on with the log
 	expired []*segment
 	tail    []byte // the last row of the log
@@ -180,14 +182,14 @@ func (s *set) write(batch *Batch, now int64) {
 	if s.logRow == 0 && s.number == 0 {
 		batch.Put(s.name, []byte{setFormat}, []byte{setVersion})
 	}
-	if s.recent.count+countEntries(s.added) < s.rows {
+	if s.recent.count+s.addedCount < s.rows {
 		s.writeLog(batch)
 		return
 	}
 	for row := s.firstLogRow; row > 0 && row <= s.logRow; row++ {
 		batch.Delete(s.name, logKey(row))
 	}
-	s.sealing = newSegment(s.number+1, &s.recent, s.added, s.expiry)
+	s.sealing = newSegment(s.number+1, &s.recent, s.added, s.addedCount, s.expiry)
 	s.sealing.write(batch, s.name)
 	for _, old := range s.segments {
 		if old.expiry > now {
@@ -231,24 +233,15 @@ func (s *set) written() {
 
 func logKey(row uint64) []byte { return binary.BigEndian.AppendUint64([]byte{setLog}, row) }
 
-func countEntries(data []byte) (n int) {
-	for ; len(data) > 0; n++ {
-		var err error
-		if _, _, data, err = cutEntry(data); err != nil {
-			return n
-		}
-	}
-	return n
-}
-
-// eachEntry visits entries back to back.
-func eachEntry(data []byte, visit func(entry, packed, value []byte)) {
-	for len(data) > 0 {
-		packed, value, rest, err := cutEntry(data)
+// eachEntry visits entries back to back, and says where each begins.
+func eachEntry(data []byte, visit func(begin int, entry, packed, value []byte)) {
+	for begin := 0; begin < len(data); {
+		packed, value, rest, err := cutEntry(data[begin:])
 		if err != nil {
 			return // they were encoded here
 		}
-		visit(data[:len(data)-len(rest)], packed, value)
-		data = rest
+		end := len(data) - len(rest)
+		visit(begin, data[begin:end], packed, value)
+		begin = end
 	}
 }

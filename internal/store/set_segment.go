@@ -17,46 +17,42 @@ type segment struct {
 	expiry   int64 // of its last entry
 	filter   idFilter
 
-	pages [][]byte // while it is made
+	made *pages // until it is written
 }
+
+// pages are the entries of a segment before they are on its pages.
+type pages struct {
+	data    []byte
+	entries []pagedEntry // in the order of data
+	sizes   []int        // of the pages
+}
+
+// pagedEntry is an entry on its way into a page. It ends where the next one begins.
+type pagedEntry struct{ page, begin uint32 }
 
 // pageEntries is at most how many entries a page has, about: one is read for a row that is there, or seems to be.
 const pageEntries = 128
 
-// newSegment makes a segment of the entries in recent and of those added. Of a key that is there twice the newer entry
+// newSegment makes a segment of the entries in recent and of so many added. Of a key that is there twice the newer entry
 // comes first in its page.
-func newSegment(number uint32, old *recent, added []byte, expiry func(value []byte) int64) *segment {
-	n := old.count + countEntries(added)
+func newSegment(number uint32, old *recent, added []byte, count int, expiry func(value []byte) int64) *segment {
+	n := old.count + count
 	s := &segment{number: number, entries: n, pageBits: uint8(bits.Len(uint(n / pageEntries))), filter: newFilter(n)}
-	entries, sizes := make([]pagedEntry, 0, n), make([]int, 1<<s.pageBits)
-	put := func(entry, packed, value []byte) {
+	s.made = &pages{data: added, entries: make([]pagedEntry, 0, n), sizes: make([]int, 1<<s.pageBits)}
+	if old.count > 0 {
+		all := make([]byte, 0, len(old.data)+len(added))
+		old.each(func(entry, _, _ []byte) { all = append(all, entry...) })
+		s.made.data = append(all, added...)
+	}
+	eachEntry(s.made.data, func(begin int, entry, packed, value []byte) {
 		hash := xxhash.Sum64(packed)
 		s.filter.add(hash)
 		s.expiry = max(s.expiry, expiry(value))
 		page := s.page(hash)
-		entries, sizes[page] = append(entries, pagedEntry{page, entry}), sizes[page]+len(entry)
-	}
-	old.each(put)
-	eachEntry(added, put)
-	total := 0
-	for _, size := range sizes {
-		total += size
-	}
-	s.pages = make([][]byte, len(sizes))
-	room := make([]byte, total)
-	for page, size := range sizes {
-		s.pages[page], room = room[:0:size], room[size:]
-	}
-	for i := len(entries) - 1; i >= 0; i-- {
-		s.pages[entries[i].page] = append(s.pages[entries[i].page], entries[i].data...)
-	}
+		s.made.entries = append(s.made.entries, pagedEntry{page, uint32(begin)})
+		s.made.sizes[page] += len(entry)
+	})
 	return s
-}
-
-// pagedEntry is an entry on its way into a page.
-type pagedEntry struct {
-	page uint32
-	data []byte
 }
 
 // page returns the number of the page on which entries of a hash are.
@@ -72,28 +68,32 @@ const pageKeyBytes = 1 + 4 + 4
 
 func (s *segment) key() []byte { return binary.BigEndian.AppendUint32([]byte{setSegment}, s.number) }
 
-// write adds the segment's rows to a batch.
+// write adds the segment's rows to a batch, once.
 func (s *segment) write(batch *Batch, store string) {
-	header := s.header()
-	bytes := len(header)
-	for _, entries := range s.pages {
-		bytes += len(entries) + pageKeyBytes
-	}
-	batch.Grow(bytes, len(s.pages)+1)
+	header, made := s.header(), s.made
+	s.made = nil
+	batch.Grow(len(header)+len(made.data)+(len(made.sizes)+1)*pageKeyBytes, len(made.sizes)+1)
 	batch.Put(store, s.key(), header)
+	next := make([]int, len(made.sizes)) // where the next entry of each page goes, in the batch
 	var key []byte
-	for page, entries := range s.pages {
-		if len(entries) > 0 {
+	for page, size := range made.sizes {
+		if size > 0 {
 			key = s.pageKey(key[:0], uint32(page))
-			batch.Put(store, key, entries)
+			next[page] = batch.putRoom(store, key, size)
 		}
 	}
-	s.pages = nil
+	end := len(made.data)
+	for i := len(made.entries) - 1; i >= 0; i-- {
+		entry := made.entries[i]
+		next[entry.page] += copy(batch.data[next[entry.page]:], made.data[entry.begin:end])
+		end = int(entry.begin)
+	}
 }
 
 // header returns what decodeSegment reads.
 func (s *segment) header() []byte {
-	header := binary.AppendUvarint(nil, uint64(s.entries))
+	const before = binary.MaxVarintLen64 + 1 + 8
+	header := binary.AppendUvarint(make([]byte, 0, before+4*len(s.filter)), uint64(s.entries))
 	header = append(header, s.pageBits)
 	header = binary.BigEndian.AppendUint64(header, uint64(s.expiry))
 	for _, word := range s.filter {

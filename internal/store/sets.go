@@ -51,6 +51,7 @@ type withSets struct {
 
 	writing sync.Mutex
 	batch   *Batch // what the base gets; guarded by writing
+	keeping bool   // while batches are deferred; guarded by writing
 }
 
 var errSetIsNoTable = fmt.Errorf("%w: rows of a set are neither deleted nor iterated over", ErrInvalid)
@@ -108,24 +109,24 @@ func (e *withSets) applyLarge() error {
 	}
 	for _, s := range e.sets {
 		s.written()
-		s.added = nil
 	}
+	e.release()
 	return nil
 }
 
 // divide gives each set its new rows, and the rest to the base's batch.
 func (e *withSets) divide(batch *Batch) error {
-	if batch.memory() > maxReusedBatch {
-		e.batch.Grow(len(batch.data)/2, len(batch.operations)/2)
-	}
 	for _, s := range e.sets {
-		s.added = s.added[:0]
+		s.added, s.addedCount = s.added[:0], 0
 	}
 	sets := make([]*set, len(batch.stores))
 	for i, name := range batch.stores {
 		sets[i] = e.sets[name]
 	}
-	start := 0
+	if batch.memory() > maxReusedBatch {
+		e.makeRoom(batch, sets)
+	}
+	start := uint32(0)
 	for i := range batch.operations {
 		op := &batch.operations[i]
 		key, value := batch.data[start:op.keyEnd], batch.data[op.keyEnd:op.valueEnd]
@@ -139,9 +140,34 @@ func (e *withSets) divide(batch *Batch) error {
 			return errSetIsNoTable
 		default:
 			s.added = appendEntry(s.added, key, value)
+			s.addedCount++
 		}
 	}
 	return nil
+}
+
+// makeRoom makes room for what divide finds in a batch, and the segments that become of it: neither is to grow step by step.
+func (e *withSets) makeRoom(batch *Batch, sets []*set) {
+	bytes, operations, start := 0, 0, uint32(0)
+	for i := range batch.operations {
+		op := &batch.operations[i]
+		size := int(op.valueEnd - start)
+		if s := sets[op.store]; s == nil {
+			bytes, operations = bytes+size, operations+1
+		} else {
+			if op.keyEnd-start == uuidText {
+				size -= uuidText - uuidBytes
+			}
+			s.expected += size + entryOverhead
+			bytes += size + entryOverhead + filterBits/8
+		}
+		start = op.valueEnd
+	}
+	for _, s := range e.sets {
+		s.added, s.expected = slices.Grow(s.added, s.expected), 0
+	}
+	const more = 1 << 15 // keys of pages, a segment's header
+	e.batch.Grow(bytes+more, operations+more/pageEntries)
 }
 
 // DeleteStore implements Engine.
@@ -157,8 +183,24 @@ func (e *withSets) DeleteStore(name, changelog string) error {
 	return nil
 }
 
-// Defer implements Deferrer, if the base does.
-func (e *withSets) Defer(bytes int) { Defer(e.Engine, bytes) }
+// Defer implements Deferrer, if the base does. Meanwhile batches are large, and memory for what is between them and the base is
+// kept.
+func (e *withSets) Defer(bytes int) {
+	e.writing.Lock()
+	e.keeping = bytes > 0
+	e.release()
+	e.writing.Unlock()
+	Defer(e.Engine, bytes)
+}
+
+// release lets go of memory for large batches.
+func (e *withSets) release() {
+	for _, s := range e.sets {
+		if !e.keeping && cap(s.added) > maxReusedBatch {
+			s.added = nil
+		}
+	}
+}
 
 // failedIterator is an iterator over nothing.
 type failedIterator struct{ err error }
@@ -188,7 +230,12 @@ func appendPacked(dst, key []byte) []byte {
 	return append(dst, key...)
 }
 
-const uuidText = 36
+const (
+	uuidText  = 36
+	uuidBytes = 16
+	// entryOverhead is what an entry has besides key and value, as a rule.
+	entryOverhead = 3
+)
 
 // appendUUID appends the 16 bytes of a UUID's text.
 func appendUUID(dst, text []byte) ([]byte, bool) {
