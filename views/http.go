@@ -109,6 +109,9 @@ type handler[K, V any] struct {
 // the effect of the token's command. It waits for it as long as "Prefer: wait=N" says (seconds, with a fraction if need
 // be, up to MaxWait), else Wait, and is answered 504 when that was not enough.
 //
+// A request with the header Tidemill-Max-Staleness, or the parameter max_staleness, is answered from a state that is not older
+// than that, against what has happened; it waits likewise, and is answered 503. Tidemill-Staleness in its answer says how old it was.
+//
 // Errors are application/problem+json: 400 for a query that makes no sense, 404, 405, 503 with Retry-After while the view
 // is not restored or the log cannot be reached, 504.
 //

@@ -40,7 +40,11 @@ func AwaitToken(w http.ResponseWriter, r *http.Request, await func(context.Conte
 	} else {
 		wait = DefaultWait
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	deadline := time.Now().Add(wait)
+	if given, found := r.Context().Value(deadlineKey{}).(time.Time); found {
+		deadline = given // it has waited for something else already
+	}
+	ctx, cancel := context.WithDeadline(r.Context(), deadline)
 	defer cancel()
 	err = await(ctx, token)
 	switch {

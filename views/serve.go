@@ -69,6 +69,17 @@ func (h *handler[K, V]) serve(w http.ResponseWriter, r *http.Request) (route str
 		return "other", http.StatusMethodNotAllowed
 	}
 	key := strings.TrimPrefix(rest, "/")
+	var bound staleness
+	var came time.Time
+	var err error
+	if h.view.sharing == nil { // else it has been kept already
+		if r, bound, err = takeStaleness(r); err != nil {
+			return "other", refuse(w, err)
+		}
+		if bound.given {
+			came = time.Now()
+		}
+	}
 	parameters, err := parseParameters(r.URL.RawQuery)
 	if err != nil {
 		return "other", refuse(w, err)
@@ -81,6 +92,11 @@ func (h *handler[K, V]) serve(w http.ResponseWriter, r *http.Request) (route str
 	}
 	if parameters.has("token") || len(r.Header[HeaderToken]) > 0 {
 		if status := h.await(w, r, parameters); status != 0 {
+			return "other", status
+		}
+	}
+	if bound.given {
+		if status := h.awaitBound(w, r, bound, came, single, key, parameters); status != 0 {
 			return "other", status
 		}
 	}
@@ -195,10 +211,7 @@ func (h *handler[K, V]) serveRows(w http.ResponseWriter, r *http.Request, parame
 	body = append(body, ']')
 	if next := rows.Cursor(); next != "" {
 		body = append(append(append(body, `,"next":"`...), next...), '"')
-		following := parameters.values
-		following.Del("token")
-		following.Set("cursor", next)
-		w.Header().Set("Link", "<?"+following.Encode()+`>; rel="next"`)
+		w.Header().Set("Link", "<?"+following(r, parameters, next)+`>; rel="next"`)
 	}
 	return answer(w, r, append(body, '}'), h.standing(at))
 }
@@ -247,13 +260,7 @@ func (h *handler[K, V]) await(w http.ResponseWriter, r *http.Request, p paramete
 	if err != nil {
 		return refuse(w, err)
 	}
-	wait, asked := preferredWait(r.Header["Prefer"])
-	if !asked {
-		wait = h.Wait
-	} else {
-		wait = min(wait, h.MaxWait)
-		w.Header().Set("Preference-Applied", "wait="+strconv.FormatFloat(wait.Seconds(), 'f', -1, 64))
-	}
+	wait := h.waits(w, r)
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
 	switch err := h.view.Await(ctx, token); {
@@ -274,6 +281,17 @@ func (h *handler[K, V]) await(w http.ResponseWriter, r *http.Request, p paramete
 	default:
 		return h.fail(w, r, err)
 	}
+}
+
+// waits returns how long a query may wait, and says so in its answer where the client has chosen.
+func (h *handler[K, V]) waits(w http.ResponseWriter, r *http.Request) time.Duration {
+	wait, asked := preferredWait(r.Header["Prefer"])
+	if !asked {
+		return h.Wait
+	}
+	wait = min(wait, h.MaxWait)
+	w.Header().Set("Preference-Applied", "wait="+strconv.FormatFloat(wait.Seconds(), 'f', -1, 64))
+	return wait
 }
 
 // fail answers a query that went wrong on this side.

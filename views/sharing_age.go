@@ -3,12 +3,8 @@ package views
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"strconv"
 	"sync"
 	"time"
-
-	"github.com/tidemill/tidemill/internal/bridge"
 )
 
 const (
@@ -21,20 +17,18 @@ const (
 	ageLimit = 10 * time.Second
 )
 
-// ageUnknown is the age of a copy of which it was never known to hold all that had happened.
-const ageUnknown = -1 * time.Nanosecond
-
 // ageLook is a look at a partition that is under way: how far the processors on the way to its views are behind.
 type ageLook struct {
 	began time.Time
 	done  chan struct{}
 }
 
-// age returns how long ago the local copies of a partition were known to hold all that had happened, or ageUnknown. Where
+// age returns how long before a moment the local copies of a partition were known to hold all that had happened, or ageUnknown. Where
 // processors stand between what happens and the views, that is found out only while queries come: not each of them waits for
 // it, but the first one after a while, and not for long.
-func (s *Sharing) age(ctx context.Context, number int32) time.Duration {
-	age := s.knownAge(number)
+func (s *Sharing) age(ctx context.Context, number int32, at time.Time) time.Duration {
+	views, numbers := s.all(), []int32{number}
+	age := ageOf(views, numbers, at)
 	if !s.behindHops() || age >= 0 && age <= ageRefresh {
 		return age
 	}
@@ -49,19 +43,7 @@ func (s *Sharing) age(ctx context.Context, number int32) time.Duration {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return s.knownAge(number)
-}
-
-// knownAge is age without a look.
-func (s *Sharing) knownAge(number int32) (age time.Duration) {
-	for _, v := range s.all() {
-		at := v.AsOf(number)
-		if at.IsZero() {
-			return ageUnknown
-		}
-		age = max(age, time.Since(at))
-	}
-	return age
+	return ageOf(views, numbers, at)
 }
 
 // behindHops reports whether processors stand between what happens and a view.
@@ -90,7 +72,7 @@ func (s *Sharing) look(number int32) *ageLook {
 	s.looking.Go(func() {
 		ctx, cancel := context.WithTimeout(hold.ctx, ageLimit)
 		defer cancel()
-		if err := s.awaitAsOf(ctx, number, look.began); err != nil {
+		if err := awaitAsOf(ctx, s.all(), []int32{number}, look.began); err != nil {
 			s.log.Debug("how old the copies of a partition are could not be found out", "partition", number, "error", err)
 		}
 		s.mu.Lock()
@@ -99,33 +81,6 @@ func (s *Sharing) look(number int32) *ageLook {
 		close(look.done)
 	})
 	return look
-}
-
-// awaitAsOf waits until all views' copies of a partition hold what had happened by a time. They wait side by side, for each
-// follows it all the way.
-func (s *Sharing) awaitAsOf(ctx context.Context, number int32, since time.Time) error {
-	views := s.all()
-	if len(views) == 1 {
-		return views[0].AwaitAsOf(ctx, number, since)
-	}
-	var behind []*bridge.View
-	for _, v := range views {
-		if v.AsOf(number).Before(since) {
-			behind = append(behind, v)
-		}
-	}
-	errs := make([]error, len(behind))
-	var group sync.WaitGroup
-	for i, v := range behind {
-		group.Go(func() { errs[i] = v.AwaitAsOf(ctx, number, since) })
-	}
-	group.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return fmt.Errorf("partition %d: %w", number, err)
-		}
-	}
-	return nil
 }
 
 // CatchUp returns once the local copies hold all that has happened by now, as far as that is held here. An instance that has its
@@ -142,7 +97,7 @@ func (s *Sharing) CatchUp(ctx context.Context) error {
 	var group sync.WaitGroup
 	for _, number := range numbers {
 		if s.held(number) {
-			group.Go(func() { _ = s.awaitAsOf(ctx, number, now) }) // a copy that goes meanwhile is nobody's to wait for
+			group.Go(func() { _ = awaitAsOf(ctx, s.all(), []int32{number}, now) }) // a copy that goes meanwhile is nobody's to wait for
 		}
 	}
 	group.Wait()
@@ -150,11 +105,4 @@ func (s *Sharing) CatchUp(ctx context.Context) error {
 		return fmt.Errorf("waiting for what is new to %s: %w", s.config.Instance, err)
 	}
 	return nil
-}
-
-// tellAge says in an answer how old its state may be, in seconds; less than nothing is not known.
-func tellAge(header http.Header, seconds float64) {
-	if seconds >= 0 {
-		header.Set(HeaderStaleness, strconv.FormatFloat(seconds, 'f', 3, 64))
-	}
 }

@@ -284,13 +284,7 @@ func (h *sharedHandler[K, V]) answerAll(w http.ResponseWriter, r *http.Request, 
 		body, next = h.merge(q, parts)
 		if next != "" {
 			body = append(append(append(body, `,"next":"`...), next...), '"')
-			following := q.parameters.values
-			following.Del("token")
-			following.Set("cursor", next)
-			if q.bound.given {
-				following.Set("max_staleness", q.bound.max.String())
-			}
-			w.Header().Set("Link", "<?"+following.Encode()+`>; rel="next"`)
+			w.Header().Set("Link", "<?"+following(r, q.parameters, next)+`>; rel="next"`)
 		}
 	}
 	if len(missing) > 0 {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,14 +12,15 @@ import (
 	"github.com/tidemill/tidemill/internal/problem"
 )
 
-// The headers of shared views, beside those of all.
+// The headers of bounds, and of shared views, beside those of all.
 const (
 	// HeaderMaxStaleness says, in a request, how old the answer's state may be: a duration such as "500ms" or a number of
 	// seconds. The parameter max_staleness says the same.
 	HeaderMaxStaleness = "Tidemill-Max-Staleness"
-	// HeaderStaleness says, in an answer, how many seconds ago the state it was given from was known to hold everything
+	// HeaderStaleness says, in an answer, how many seconds before the request came the state it was given from was known to hold everything
 	// that had happened: all that could be read in the topics that the view follows from, by way of the processors between
-	// (Processor.Then). It is absent where that is not known.
+	// (Processor.Then). It is 0 where the request waited for what had happened by then, and never exceeds its bound. It is absent where
+	// that is not known, and where a view that is not shared out was asked without a bound.
 	HeaderStaleness = "Tidemill-Staleness"
 	// HeaderInstance names the instance that gave the answer.
 	HeaderInstance = "Tidemill-Instance"
@@ -34,50 +33,6 @@ const (
 	dispelLimit = 250 * time.Millisecond
 )
 
-// staleness is what a query says of how old its answer may be.
-type staleness struct {
-	max   time.Duration
-	given bool
-}
-
-// ErrMaxStaleness says that a request's bound of staleness cannot be read.
-var errMaxStaleness = errors.New("max_staleness must be a duration such as 500ms, or a number of seconds, and given once")
-
-// takeStaleness reads the bound from a request and returns the request without its parameter.
-func takeStaleness(r *http.Request) (*http.Request, staleness, error) {
-	given := r.Header[HeaderMaxStaleness]
-	if strings.Contains(r.URL.RawQuery, "max_staleness") {
-		values, err := url.ParseQuery(r.URL.RawQuery)
-		if err != nil {
-			return r, staleness{}, fmt.Errorf("the query cannot be read: %w", err)
-		}
-		if values.Has("max_staleness") {
-			given = append(given[:len(given):len(given)], values["max_staleness"]...)
-			values.Del("max_staleness")
-			r = r.Clone(r.Context())
-			r.URL.RawQuery = values.Encode()
-		}
-	}
-	if len(given) == 0 {
-		return r, staleness{}, nil
-	}
-	if len(given) > 1 {
-		return r, staleness{}, errMaxStaleness
-	}
-	bound, err := time.ParseDuration(given[0])
-	if err != nil {
-		seconds, err := strconv.ParseFloat(given[0], 64)
-		if err != nil || !(seconds < 1e9) { // not a number either
-			return r, staleness{}, errMaxStaleness
-		}
-		bound = time.Duration(seconds * float64(time.Second))
-	}
-	if bound < 0 {
-		return r, staleness{}, errMaxStaleness
-	}
-	return r, staleness{max: bound, given: true}, nil
-}
-
 // readKey is the context key of the partitions that a request reads.
 type readKey struct{}
 
@@ -87,7 +42,8 @@ func reading(ctx context.Context) []int32 {
 	return numbers
 }
 
-// fresh waits until the local copies of a partition may answer a query, and returns how old they may be then, or ageUnknown. An
+// fresh waits until the local copies of a partition may answer a query, and returns how old they were when it came, or ageUnknown: they
+// are younger when it has waited, and never older than its bound. An
 // owner's may as they are, once they have caught up with the changelogs as of the moment it became the owner, and as long as
 // they are not behind those for longer than MaxStaleness; others' only as fresh as the changelogs are now. If the query names
 // a bound, it counts against what has happened: what processors on the way have not done yet is waited for. The error
@@ -109,13 +65,13 @@ func (s *Sharing) fresh(ctx context.Context, number int32, bound staleness) (age
 	}
 	if bound.given {
 		if oldest := now.Add(-bound.max); s.olderThan(number, oldest) {
-			err := s.awaitAsOf(ctx, number, oldest)
+			err := awaitAsOf(ctx, s.all(), []int32{number}, oldest)
 			s.metrics.waits.Observe(time.Since(now).Seconds())
 			if err != nil {
 				return 0, err
 			}
 		}
-		return s.age(ctx, number), nil
+		return s.age(ctx, number, now), nil
 	}
 	oldest := now
 	if owned {
@@ -133,17 +89,12 @@ func (s *Sharing) fresh(ctx context.Context, number int32, bound staleness) (age
 			}
 		}
 	}
-	return s.age(ctx, number), nil
+	return s.age(ctx, number, now), nil
 }
 
 // olderThan reports whether a local copy of a partition is not known to hold all that had happened by a time.
 func (s *Sharing) olderThan(number int32, at time.Time) bool {
-	for _, v := range s.all() {
-		if v.AsOf(number).Before(at) {
-			return true
-		}
-	}
-	return false
+	return len(behind(s.all(), []int32{number}, at)) > 0
 }
 
 // dispel has an owner's copies caught up with the log where the group may have given the partition to another one
@@ -312,7 +263,7 @@ func (s *Sharing) here(w http.ResponseWriter, r *http.Request, ask asking, deadl
 		if reads := r.Method == http.MethodGet || r.Method == http.MethodHead; !reads || !late || ask.bound.given || !s.bearable(number) {
 			return false, err
 		}
-		age = s.age(r.Context(), number)
+		age = s.age(r.Context(), number, time.Now()) // it has waited in vain
 	}
 	s.mu.Lock()
 	hold, owned := s.holds[number], !s.since[number].IsZero()

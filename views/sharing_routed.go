@@ -19,12 +19,10 @@ import (
 // acted on them. When nobody answers in time it is 503 with Retry-After. An error of partition is answered with 400, one that wraps
 // ErrNotReady with 503.
 //
-// Without Sharing, h is called as it is.
+// Without Sharing, h is called here, as it is; a request that says how old the state may be waits until the full copy is as
+// young, as long as "Prefer: wait=N" says, up to DefaultMaxWait, else DefaultWait, and is 503 if that was not enough.
 func (v *View[K, V]) Routed(partition func(*http.Request) (int32, error), h http.Handler) http.Handler {
-	if v.sharing == nil {
-		return h
-	}
-	return v.sharing.Routed(partition, h)
+	return Routed(partition, h, v)
 }
 
 // Routed is View.Routed for handlers that read several of the views.

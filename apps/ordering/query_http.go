@@ -71,21 +71,17 @@ type asked struct {
 }
 
 // authorized lets a principal ask about itself alone, has the instance answer that holds the customer's orders, and waits
-// there until the views that it reads show what the request's token says. customer says who is asked about.
+// there until the views that it reads are as fresh as the request wants them and show what its token says. customer says who is asked about.
 func (q *queried) authorized(serve func(http.ResponseWriter, *http.Request, asked), customer func(*http.Request) string, reads ...shown) http.Handler {
-	var held http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	of := func(r *http.Request) (int32, error) { return q.totals.PartitionOf(bucketKey{Partition: customer(r)}) }
+	held := views.Routed(of, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		waits := func(ctx context.Context, token views.Token) error { return await(ctx, token, reads) }
 		if views.AwaitToken(w, r, waits) {
 			// It has been parsed before.
 			query, _ := url.ParseQuery(r.URL.RawQuery)
 			serve(w, r, asked{customer: customer(r), query: query})
 		}
-	})
-	if q.Sharing != nil {
-		held = q.Sharing.Routed(func(r *http.Request) (int32, error) {
-			return q.totals.PartitionOf(bucketKey{Partition: customer(r)})
-		}, held)
-	}
+	}), shownOf(reads)...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		principal, ok := auth.Check(w, r, q.config.Authorizer, ScopeRead)
 		if !ok {

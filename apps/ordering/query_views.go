@@ -66,7 +66,16 @@ func wayOfCommands(built *topology.Topology) views.Processor {
 
 // shown is what is asked of a view before it answers, whatever is in it.
 type shown interface {
+	views.Any
 	Await(ctx context.Context, token views.Token) error
+}
+
+// shownOf returns the views as such.
+func shownOf(parts []shown) (all []views.Any) {
+	for _, view := range parts {
+		all = append(all, view)
+	}
+	return all
 }
 
 // await waits until each of some views shows the effect of a token's command. They wait side by side, for each follows the

@@ -76,3 +76,35 @@ func TestReadYourWrites(t *testing.T) {
 		}
 	})
 }
+
+// A query with a bound is not answered from an older state, in every resource, also where the service has a full copy: an order
+// that has been accepted by then is there.
+func TestMaxStaleness(t *testing.T) {
+	kafkatest.EachOwn(t, kafkatest.Options{}, func(t *testing.T, broker *kafkatest.Process) {
+		c := config(t, broker.Broker)
+		commands, queries := startService(t, ordering.CommandService, c), startService(t, ordering.QueryService, c)
+		for i := range 20 {
+			order := fmt.Sprintf(`{"orderId":"o%d","customerId":"alice","itemLabel":"Tea","itemPrice":1}`, i)
+			if got := commands.ask(http.MethodPost, "/orders", order, "Prefer", "wait=30"); got.status != http.StatusCreated {
+				t.Fatalf("placing an order: %d, %s", got.status, got.body)
+			}
+			path, want := "/customers/alice/orders?limit=1", fmt.Sprintf(`"orderId":"o%d"`, i)
+			headers := []string{"Prefer", "wait=30", "Tidemill-Max-Staleness", "0"}
+			switch i % 3 {
+			case 1:
+				path, headers = "/customers/alice/orders/cheap?sort=price&limit=1000&max_staleness=0s", headers[:2]
+			case 2:
+				path, want, headers = "/orders?customerId=alice&price=cheap&max_staleness=0", fmt.Sprintf(`"quantity":%d}`, i+1), headers[:2]
+			}
+			got := queries.ask(http.MethodGet, path, "", headers...)
+			if stated := got.header.Get("Tidemill-Staleness"); got.status != http.StatusOK || !strings.Contains(got.body, want) || stated != "0.000000" {
+				t.Fatalf("%s %v: %d, staleness %q, %s; want %s in it", path, headers, got.status, stated, got.body, want)
+			}
+		}
+		for _, path := range []string{"/orders?customerId=alice&price=cheap", "/customers/alice/orders?x=y", "/customers/alice/changes?x=y"} {
+			if got := queries.ask(http.MethodGet, path+"&max_staleness=soon", ""); got.status != http.StatusBadRequest {
+				t.Errorf("%s: %d, %s", path, got.status, got.body)
+			}
+		}
+	})
+}
