@@ -3,6 +3,8 @@ package views
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,6 +15,10 @@ const (
 	// ageIdle is when what is known says too little: then a query waits for a new look, at most ageWait.
 	ageIdle = 2 * time.Second
 	ageWait = 100 * time.Millisecond
+	// ageBeside is how old it may be where nobody asks: whoever takes a partition over can say then how old its state is. It is
+	// looked after every ageTick.
+	ageBeside = 1500 * time.Millisecond
+	ageTick   = 500 * time.Millisecond
 	// ageLimit bounds a look. Processors that are behind for longer are looked after anew.
 	ageLimit = 10 * time.Second
 )
@@ -24,8 +30,8 @@ type ageLook struct {
 }
 
 // age returns how long before a moment the local copies of a partition were known to hold all that had happened, or ageUnknown. Where
-// processors stand between what happens and the views, that is found out only while queries come: not each of them waits for
-// it, but the first one after a while, and not for long.
+// processors stand between what happens and the views, that is found out while queries come, and now and then without: none of them
+// waits for it, unless it has not been found out for a while, and not for long then.
 func (s *Sharing) age(ctx context.Context, number int32, at time.Time) time.Duration {
 	views, numbers := s.all(), []int32{number}
 	age := ageOf(views, numbers, at)
@@ -44,6 +50,22 @@ func (s *Sharing) age(ctx context.Context, number int32, at time.Time) time.Dura
 	case <-ctx.Done():
 	}
 	return ageOf(views, numbers, at)
+}
+
+// lookAfter has it found out how old the copies are of which that has not been known for a while.
+func (s *Sharing) lookAfter(now time.Time) {
+	if !s.behindHops() {
+		return // the views know by themselves
+	}
+	s.mu.Lock()
+	numbers := slices.Collect(maps.Keys(s.holds))
+	s.mu.Unlock()
+	views := s.all()
+	for _, number := range numbers {
+		if age := ageOf(views, []int32{number}, now); (age < 0 || age > ageBeside) && s.held(number) {
+			s.look(number)
+		}
+	}
 }
 
 // behindHops reports whether processors stand between what happens and a view.

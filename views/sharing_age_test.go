@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/internal/kafkatest"
-	"github.com/tidemill/tidemill/views"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -16,10 +15,7 @@ import (
 func TestStalenessCountsWhatHappened(t *testing.T) {
 	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
 		s := newShared(t, b, 2, 1)
-		events, query := b.Name(t), b.Name(t)
-		b.CreateTopic(t, events, 2, nil)
-		s.config.Processor.Then = []views.Hop{{Topics: []string{events}, Group: query}}
-		s.commands, s.fixture.group = events, query // what commit commits from here on
+		events := s.behindEvents(t, 2)
 		s.fill(t, 10)
 		first, second := s.start(t, "first"), s.start(t, "second")
 		s.settled(t, first, second)
@@ -91,6 +87,48 @@ func TestStalenessCountsWhatHappened(t *testing.T) {
 			if stated := get(at, http.StatusOK, "Tidemill-Max-Staleness", "1s"); stated > 1 {
 				t.Errorf("%s says that its state is %v s old, and that was not asked for", at.Name, stated)
 			}
+		}
+	})
+}
+
+// A standby that takes over can say how old its state is, also where nobody has asked it for long, and what is new waits for its
+// processor: little more than what has happened since.
+func TestStalenessAfterTakeOver(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
+		s := newShared(t, b, 2, 1)
+		events := s.behindEvents(t, 2)
+		s.fill(t, 10)
+		one, other := s.start(t, "one"), s.start(t, "other")
+		state := s.settled(t, one, other)
+		number, err := one.view.PartitionOf("k1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state.Partitions[number].Owner == other.Name {
+			one, other = other, one
+		}
+		stated := func() float64 {
+			t.Helper()
+			response, body := other.get(t, "/values/k1")
+			stated, err := strconv.ParseFloat(response.Header.Get("Tidemill-Staleness"), 64)
+			if response.StatusCode != http.StatusOK || err != nil || response.Header.Get("Tidemill-Instance") != other.Name {
+				t.Fatalf("%d %s: its staleness is told as %q by %s", response.StatusCode, body, response.Header.Get("Tidemill-Staleness"), response.Header.Get("Tidemill-Instance"))
+			}
+			return stated
+		}
+		time.Sleep(6 * time.Second) // with nobody asking
+		b.Produce(t, &kgo.Record{Topic: events, Partition: number, Key: []byte("k1"), Value: []byte("e")})
+		happened := time.Now()
+		if err := one.stop(); err != nil {
+			t.Fatal(err)
+		}
+		s.settled(t, other)
+		for range 20 {
+			before := time.Since(happened).Seconds()
+			if got := stated(); got < before || got > time.Since(happened).Seconds()+4 {
+				t.Errorf("its state is told to be %v s old, and what it lacks happened %v ago", got, time.Since(happened))
+			}
+			time.Sleep(50 * time.Millisecond)
 		}
 	})
 }

@@ -129,6 +129,7 @@ func (s *Sharing) keep(ctx context.Context) error {
 	ticker := time.NewTicker(sharingTick)
 	defer ticker.Stop()
 	unready := make(map[int32]time.Time)
+	var looked time.Time
 	for {
 		select {
 		case err := <-ended:
@@ -139,6 +140,10 @@ func (s *Sharing) keep(ctx context.Context) error {
 				return errors.Join(fmt.Errorf("%w: the changelogs' number of partitions is not %d any more; start the view again", ErrConfig, partitions), <-ended)
 			}
 			s.letGo(now)
+			if now.Sub(looked) >= ageTick {
+				looked = now
+				s.lookAfter(now)
+			}
 			if s.newsOf(now, unready) || s.tiedAnew() {
 				member.Announce()
 			}

@@ -113,6 +113,25 @@ func (v *View) AwaitAsOf(ctx context.Context, number int32, since time.Time) err
 // freshen notes that the copy holds all that was committed at a time.
 func (p *viewPartition) freshen(at time.Time) { later(&p.fresh, at) }
 
+// freshenAt notes where the partition ended at a time: once the copy is there it holds all that was committed then. Under load it is
+// never level with what was asked a moment ago. An end that is aimed at already is reached first.
+func (p *viewPartition) freshenAt(end viewEnd) {
+	if p.position.Load() >= end.end {
+		p.freshen(end.asked)
+		return
+	}
+	if p.aim.CompareAndSwap(nil, &end) {
+		p.reachAim(p.position.Load()) // it may have got there while we looked
+	}
+}
+
+// reachAim notes how fresh a copy is that stands at a position.
+func (p *viewPartition) reachAim(position int64) {
+	if aim := p.aim.Load(); aim != nil && position >= aim.end && p.aim.CompareAndSwap(aim, nil) {
+		p.freshen(aim.asked)
+	}
+}
+
 // later sets a time, unless it is later already.
 func later(known *atomic.Pointer[time.Time], at time.Time) {
 	for {

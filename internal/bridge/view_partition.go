@@ -57,6 +57,7 @@ type viewPartition struct {
 	damaged  atomic.Bool               // a reader found the engine corrupt
 	fresh    atomic.Pointer[time.Time] // a time at which the copy held all that was committed; nil for unknown
 	asOf     atomic.Pointer[time.Time] // likewise, of all that had happened where the hops begin
+	aim      atomic.Pointer[viewEnd]   // where the log ended at a time, while the copy is not there yet; nil for none
 	level    atomic.Int64              // levelAt as of the position, in seconds since the epoch
 	feed     *viewFeed
 
@@ -152,6 +153,7 @@ func (p *viewPartition) resume() (int64, error) {
 		return 0, p.failed(err)
 	}
 	p.oldest = oldest
+	p.aim.Store(nil) // it may be of another log
 	p.target.Store(stable)
 	p.targetAt = asked
 	p.observe(stable)
@@ -339,6 +341,7 @@ func (p *viewPartition) advance(position int64) {
 		p.view.hub.stir()
 		p.view.noteReady()
 	}
+	p.reachAim(position)
 	if p.waiting.Load() > 0 {
 		p.wake(position)
 	}

@@ -95,8 +95,8 @@ func (s *viewSession) check(ctx context.Context, stalls []viewStall) {
 			continue
 		}
 		p.observe(max(end, p.position.Load()))
-		if p.ready.Load() && p.position.Load() >= end {
-			p.freshen(asked)
+		if p.ready.Load() {
+			p.freshenAt(viewEnd{end: end, asked: asked})
 		}
 		if p.ready.Load() && end == positions[number] && now.Sub(stalls[number].beat) >= viewHeartbeat {
 			stalls[number].beat = now
