@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -130,6 +131,7 @@ type Sharing struct {
 	// doubtless is until when the copies count as the owner's although the group has not confirmed it, because the brokers
 	// did not answer a moment ago; guarded by mu.
 	doubtless time.Time
+	waiting   atomic.Int64       // requests whose answers have not begun
 	looks     map[int32]*ageLook // guarded by mu: looks at partitions that are under way
 	looking   sync.WaitGroup     // their goroutines; those that belong to what is held begin under mu
 }
@@ -335,4 +337,25 @@ func (s *Sharing) Drain(ctx context.Context) error {
 			return fmt.Errorf("draining %s: %w", s.config.Instance, ctx.Err())
 		}
 	}
+}
+
+// Waiting is how many requests have come here whose answers have not begun. Where the instance stops whose processor leaves its group,
+// others process a moment later what those wait for that is new: let them have their answers, and take no further ones, after Drain. It is
+// 0 where there is no other instance.
+func (s *Sharing) Waiting() int {
+	if current, _ := s.now(); current == nil || len(current.Instances) < 2 {
+		return 0
+	}
+	return int(s.waiting.Load())
+}
+
+// leaving reports whether a request that another instance has forwarded is to be asked again elsewhere, should it not be answered
+// here: this instance is about to stop.
+func (s *Sharing) leaving(r *http.Request) bool {
+	if !forward.Forwarded(r) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.draining
 }

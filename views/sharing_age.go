@@ -2,10 +2,8 @@ package views
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -103,28 +101,4 @@ func (s *Sharing) look(number int32) *ageLook {
 		close(look.done)
 	})
 	return look
-}
-
-// CatchUp returns once the local copies hold all that has happened by now, as far as that is held here. An instance that has its
-// processor leave the group at its stop calls it after Drain: whoever waits here for something new is answered before the
-// instance goes, since another one processes it by then. The error is ctx's.
-func (s *Sharing) CatchUp(ctx context.Context) error {
-	now := time.Now()
-	s.mu.Lock()
-	var numbers []int32
-	for number := range s.holds {
-		numbers = append(numbers, number)
-	}
-	s.mu.Unlock()
-	var group sync.WaitGroup
-	for _, number := range numbers {
-		if s.held(number) {
-			group.Go(func() { _ = awaitAsOf(ctx, s.all(), []int32{number}, now) }) // a copy that goes meanwhile is nobody's to wait for
-		}
-	}
-	group.Wait()
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("waiting for what is new to %s: %w", s.config.Instance, err)
-	}
-	return nil
 }

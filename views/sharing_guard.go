@@ -3,6 +3,7 @@ package views
 import (
 	"maps"
 	"net/http"
+	"sync/atomic"
 )
 
 // guardedWriter passes an answer on, but for one: that the query was cut off or the copy is not there, where that is because
@@ -60,3 +61,40 @@ func (g *guardedWriter) Flush() {
 	// A writer that cannot flush sends what it has at the end.
 	_ = http.NewResponseController(g.ResponseWriter).Flush()
 }
+
+// unansweredWriter counts a request for as long as its answer has not begun.
+type unansweredWriter struct {
+	http.ResponseWriter
+	count *atomic.Int64
+	begun bool
+}
+
+// unanswered counts a request until its answer begins; the caller calls begin when it has been served.
+func (s *Sharing) unanswered(w http.ResponseWriter) *unansweredWriter {
+	s.waiting.Add(1)
+	return &unansweredWriter{ResponseWriter: w, count: &s.waiting}
+}
+
+func (u *unansweredWriter) begin() {
+	if !u.begun {
+		u.begun = true
+		u.count.Add(-1)
+	}
+}
+
+// WriteHeader sends the header.
+func (u *unansweredWriter) WriteHeader(status int) {
+	if status >= http.StatusOK {
+		u.begin()
+	}
+	u.ResponseWriter.WriteHeader(status)
+}
+
+// Write sends a piece of the body.
+func (u *unansweredWriter) Write(data []byte) (int, error) {
+	u.begin()
+	return u.ResponseWriter.Write(data)
+}
+
+// Unwrap gives http.ResponseController the writer beneath.
+func (u *unansweredWriter) Unwrap() http.ResponseWriter { return u.ResponseWriter }

@@ -56,6 +56,7 @@ type instance struct {
 	stop    func() error // ends it gracefully
 	kill    func()       // ends it at once, in a child
 	signal  func(os.Signal) error
+	cutOff  func() // ends the contexts of its requests, as a server does that stops
 }
 
 // pause stops a child as it is; proceed has it go on.
@@ -123,8 +124,11 @@ func newInstance(config instanceConfig) (i *instance, run func(context.Context) 
 	if i.sharing != nil {
 		i.mux.Handle(i.sharing.Path(), i.sharing)
 	}
-	server := &http.Server{Handler: i.mux, ReadHeaderTimeout: patience}
+	base, cutOff := context.WithCancel(context.Background())
+	i.cutOff = cutOff
+	server := &http.Server{Handler: i.mux, ReadHeaderTimeout: patience, BaseContext: func(net.Listener) context.Context { return base }}
 	run = func(ctx context.Context) error {
+		defer cutOff()
 		served := make(chan error, 1)
 		go func() { served <- server.Serve(listener) }()
 		err := i.view.Run(ctx)

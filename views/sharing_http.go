@@ -19,6 +19,9 @@ func (h *sharedHandler[K, V]) ServeHTTP(w http.ResponseWriter, r *http.Request) 
 		h.handler.ServeHTTP(w, r) // it says what is wrong
 		return
 	}
+	counted := h.sharing.unanswered(w)
+	defer counted.begin()
+	w = counted
 	inner, bound, err := takeStaleness(r)
 	if err != nil {
 		refuse(w, err)

@@ -274,7 +274,9 @@ func (s *Sharing) here(w http.ResponseWriter, r *http.Request, ask asking, deadl
 	reading, end := context.WithCancel(context.WithValue(context.WithValue(r.Context(), readKey{}, []int32{number}), heldKey{}, hold.ctx))
 	defer end()
 	defer context.AfterFunc(hold.ctx, end)()
-	guarded := guard(w, r, func() bool { return r.Context().Err() == nil && (hold.ctx.Err() != nil || !s.held(number)) })
+	guarded := guard(w, r, func() bool {
+		return s.leaving(r) || r.Context().Err() == nil && (hold.ctx.Err() != nil || !s.held(number))
+	})
 	w = guarded
 	w.Header().Set(HeaderInstance, s.config.Instance)
 	tellAge(w.Header(), age.Seconds())

@@ -28,6 +28,9 @@ func (v *View[K, V]) Routed(partition func(*http.Request) (int32, error), h http
 // Routed is View.Routed for handlers that read several of the views.
 func (s *Sharing) Routed(partition func(*http.Request) (int32, error), h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		counted := s.unanswered(w)
+		defer counted.begin()
+		w = counted
 		inner, bound, err := takeStaleness(r)
 		if err != nil {
 			refuse(w, err)

@@ -29,6 +29,12 @@ type Component interface {
 	Close() error
 }
 
+// Waiter is a component whose requests may wait, at a stop, for what other instances do now.
+type Waiter interface {
+	// Waiting is how many of its requests are worth waiting for, once Stopping has returned and no more are taken.
+	Waiting() int
+}
+
 // All makes components one after the other, and closes those that are made if one cannot be.
 func All(makers ...func() (Component, error)) ([]Component, error) {
 	var made []Component

@@ -171,7 +171,7 @@ func (v *Views) Mount(mux *http.ServeMux) {
 }
 
 // drainTimeout bounds how long a stop waits for others to take over what is shared out: they need no longer where they
-// have copies, and where their processors have little to restore.
+// have copies.
 const drainTimeout = 1250 * time.Millisecond
 
 // Stopping implements Component.
@@ -182,13 +182,17 @@ func (v *Views) Stopping() {
 		if err := v.Sharing.Drain(ctx); err != nil {
 			v.config.Logger.Info("the partitions move once this instance has stopped", "error", err)
 		}
-		if v.handsOver() {
-			if err := v.Sharing.CatchUp(ctx); err != nil {
-				v.config.Logger.Info("the others do not process yet what this instance did", "error", err)
-			}
-		}
 	}
 	for _, view := range v.all {
 		view.EndWatches()
 	}
+}
+
+// Waiting implements Waiter: what requests wait for that is new, other instances process once the processor beside has left them
+// its share.
+func (v *Views) Waiting() int {
+	if v.Sharing == nil || !v.handsOver() {
+		return 0
+	}
+	return v.Sharing.Waiting()
 }

@@ -35,6 +35,7 @@ type httpServer struct {
 	listener net.Listener
 	server   *http.Server
 	cancel   context.CancelFunc // ends the requests that still wait
+	waiting  func() bool        // whether some of those are worth waiting for; nil where none is
 	served   chan error
 }
 
@@ -80,16 +81,35 @@ func (s *httpServer) start() {
 	}()
 }
 
-// stop lets requests finish for the grace, then lets those that wait for something answer without it, then cuts the rest.
-func (s *httpServer) stop(grace time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*grace)
+// stopPoll is between looks whether requests wait.
+const stopPoll = 5 * time.Millisecond
+
+// stop takes no more requests, and lets those finish that are there: for the grace, and up to a time as long as some wait for what other
+// instances are about to do. Then it lets those that wait for something answer without it, and cuts the rest.
+func (s *httpServer) stop(grace time.Duration, until time.Time) {
+	defer s.cancel()
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	timer := time.AfterFunc(grace, s.cancel)
-	defer timer.Stop()
-	if s.server.Shutdown(ctx) != nil {
-		_ = s.server.Close() // whoever is cut off had three graces
+	shut := make(chan error, 1)
+	go func() { shut <- s.server.Shutdown(ctx) }()
+	ticker := time.NewTicker(stopPoll)
+	defer ticker.Stop()
+	for left := time.Now().Add(grace); time.Now().Before(left); {
+		select {
+		case <-shut:
+			return
+		case <-ticker.C:
+		}
+		if now := time.Now(); s.waiting != nil && s.waiting() && now.Before(until) {
+			left = now.Add(grace)
+		}
 	}
 	s.cancel()
+	timer := time.AfterFunc(2*grace, cancel)
+	defer timer.Stop()
+	if <-shut != nil {
+		_ = s.server.Close() // whoever is cut off had three graces
+	}
 }
 
 // httpMetrics counts requests of all servers.

@@ -24,7 +24,8 @@ import (
 const (
 	drainTimeout = 2500 * time.Millisecond // for a processor to commit what it has stepped, or to give that up
 	httpGrace    = 300 * time.Millisecond  // for requests to finish by themselves; see httpServer.stop
-	leaveTimeout = 3700 * time.Millisecond // for all of it; the rest is for the broker process
+	leaveTimeout = 4700 * time.Millisecond // for all of it
+	brokerShare  = 1000 * time.Millisecond // of that for the broker process, where there is one
 	endTimeout   = 500 * time.Millisecond  // for everything but the processor to end, at least
 )
 
@@ -171,9 +172,9 @@ func failure(name string, err error) error {
 }
 
 // stop ends everything: the processor first, so that what it has stepped is committed while the others can still tell of
-// it; then HTTP, then the rest.
-func (p *process) stop() error {
-	deadline := time.Now().Add(leaveTimeout)
+// it; then HTTP, then the rest. Requests that wait for what other instances take over have what is left of the time.
+func (p *process) stop(within time.Duration) error {
+	deadline := time.Now().Add(within)
 	p.health.stopping.Store(true)
 	for _, s := range p.sites {
 		s.health.stopping.Store(true)
@@ -184,7 +185,7 @@ func (p *process) stop() error {
 	}
 	var servers sync.WaitGroup
 	for _, server := range p.servers() {
-		servers.Go(func() { server.stop(httpGrace) })
+		servers.Go(func() { server.stop(httpGrace, deadline.Add(-3*httpGrace-endTimeout)) })
 	}
 	servers.Wait()
 	errs = append(errs, p.endAll(max(time.Until(deadline), endTimeout)))
@@ -274,7 +275,11 @@ func (p *process) run(ctx context.Context, broker <-chan error, started func()) 
 	err := p.wait(ctx, broker)
 	began := time.Now()
 	cancel()
-	if stopErr := p.stop(); stopErr != nil {
+	within := leaveTimeout
+	if broker != nil {
+		within -= brokerShare
+	}
+	if stopErr := p.stop(within); stopErr != nil {
 		return errors.Join(err, stopErr)
 	}
 	p.logger.Info("stopped", "took", time.Since(began).Round(time.Millisecond))

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -104,7 +105,18 @@ func (s *site) listen(p *process, metrics *httpMetrics) (err error) {
 		s.server, err = newHTTPServer(p.taken[s.flag], s.name, s.addr, s.flag, hardened(sameOrigin(handler), metrics, p.logger), p.logger)
 		delete(p.taken, s.flag) // it is the server's, or closed
 	}
+	if err == nil {
+		s.server.waiting = s.waiting
+	}
 	return err
+}
+
+// waiting reports whether requests wait for what other instances do.
+func (s *site) waiting() bool {
+	return slices.ContainsFunc(s.components, func(component service.Component) bool {
+		waiter, ok := component.(service.Waiter)
+		return ok && waiter.Waiting() > 0
+	})
 }
 
 // servers returns all servers that listen.
