@@ -90,8 +90,9 @@ type handler[K, V any] struct {
 //	event: ready     data: {}: what was told are the rows as they were together just now; changes follow
 //	event: reset     data: {}: what was told counts no longer; the rows as they are follow
 //
-// The parameter partition restricts a stream to the rows of one partition. In a shared view a stream is of a key, of a prefix
-// that holds all of what decides a key's partition, or of one partition: others are answered 400, with the number of partitions.
+// The parameter partition restricts a stream to the rows of one partition. In a shared view a stream of a key, of a prefix
+// that holds all of what decides a key's partition, or of one partition comes from one instance; others are merged of all partitions',
+// with ready once all rows have been told, and ids that are places in all of them.
 //
 // Events have ids. A client that comes back with the header Last-Event-ID, or the parameter last-event-id, gets the changes
 // since and then ready, at this instance or another one, before or after a restart; or reset, when the changes since are

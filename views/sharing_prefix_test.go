@@ -167,8 +167,8 @@ func TestSharingPrefix(t *testing.T) {
 	}
 }
 
-// A stream of a prefix's changes comes through any instance, and goes on at another one when its rows move; without such
-// a prefix the answer says what to ask for instead, and that works.
+// A stream of a prefix's changes comes through any instance, and goes on at another one when its rows move; so do those of a
+// partition, and of all rows.
 func TestSharingStreams(t *testing.T) {
 	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
 		seed := rand.Uint64()
@@ -184,6 +184,14 @@ func TestSharingStreams(t *testing.T) {
 			if got := f.partitionStreams(ctx, t, i); got != len(f.rows) {
 				t.Fatalf("the partitions' streams of %s have %d rows, want %d", i.name, got, len(f.rows))
 			}
+			stream, err := connect(ctx, i.url+"/orders", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rows, _ := f.untilReady(t, stream); rows != len(f.rows) {
+				t.Fatalf("the stream of all rows by %s has %d, want %d", i.name, rows, len(f.rows))
+			}
+			stream.Close()
 		}
 		// The owner goes, after it has told the rows through the other one.
 		state := instances[0].state(t)
@@ -278,10 +286,11 @@ func (f *rowFixture) untilReady(t testing.TB, c *connection) (rows int, last str
 	}
 }
 
-// refusedStream asks for what is on several instances.
+// refusedStream asks for partitions that are none.
 func (f *rowFixture) refusedStream(t testing.TB, i *rowInstance) {
 	t.Helper()
-	for query, want := range map[string]string{"": "urn:tidemill:stream-over-partitions", "?partition=5": "urn:tidemill:malformed-query", "?partition=x": "urn:tidemill:malformed-query"} {
+	const want = "urn:tidemill:malformed-query"
+	for _, query := range []string{"?partition=5", "?partition=x"} {
 		request, err := http.NewRequest(http.MethodGet, i.url+"/orders"+query, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -291,13 +300,10 @@ func (f *rowFixture) refusedStream(t testing.TB, i *rowInstance) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var problem struct {
-			Type, Detail string
-			Partitions   int
-		}
+		var problem struct{ Type, Detail string }
 		err = json.NewDecoder(response.Body).Decode(&problem)
 		response.Body.Close()
-		if err != nil || response.StatusCode != http.StatusBadRequest || problem.Type != want || (query == "" && problem.Partitions != rowPartitions) {
+		if err != nil || response.StatusCode != http.StatusBadRequest || problem.Type != want {
 			t.Fatalf("%s answers a stream of %q with %d: %+v, %v", i.name, query, response.StatusCode, problem, err)
 		}
 	}

@@ -4,12 +4,11 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/tidemill/tidemill/internal/problem"
 	"github.com/tidemill/tidemill/internal/store"
 )
 
 // serveStream has a stream of changes come from an instance that holds all rows it can be about: those of a prefix that lies
-// on one partition, or of the partition that the client names.
+// on one partition, or of the partition that the client names. Others are merged.
 func (h *sharedHandler[K, V]) serveStream(w http.ResponseWriter, r *http.Request, parameters parameters, bound staleness) {
 	count := h.view.bridge.Partitions()
 	if count == 0 {
@@ -21,12 +20,7 @@ func (h *sharedHandler[K, V]) serveStream(w http.ResponseWriter, r *http.Request
 	case err != nil:
 		refuse(w, err)
 	case !one:
-		problem.Write(w, problem.Details{
-			Type: "urn:tidemill:stream-over-partitions", Title: "The stream is about several partitions", Status: http.StatusBadRequest,
-			Detail: fmt.Sprintf("these rows are on several instances, and a stream comes from one: open one for a key, for a prefix that holds all of what decides "+
-				"a key's partition, or one for each partition with the parameter %s, from 0 to %d", parameterPartition, count-1),
-			Extra: map[string]any{"partitions": count},
-		})
+		h.serveMerged(w, r, parameters, bound, count)
 	default:
 		h.sharing.serve(w, r, h.asking(r, parameters, number, bound), h.local())
 	}

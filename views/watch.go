@@ -179,7 +179,10 @@ func (c *Changes[K, V]) Err() error { return c.err }
 
 // EndWatches ends all watches with ErrStopped, and those that begin later while the view runs. A server that waits for its
 // connections to end calls it before.
-func (v *View[K, V]) EndWatches() { v.bridge.EndWatches() }
+func (v *View[K, V]) EndWatches() {
+	v.bridge.EndWatches()
+	v.connections.stop()
+}
 
 // selection translates a watch.
 func (v *View[K, V]) selection(w Watch[K]) (s bridge.ViewSelection, err error) {

@@ -68,6 +68,7 @@ type connections struct {
 	mu     sync.Mutex
 	ending bool                  // guarded by mu: none are taken over
 	open   map[net.Conn]struct{} // guarded by mu
+	gone   chan struct{}         // guarded by mu: closed when streams are to end that no watch ends; nil before it is asked for
 	wait   sync.WaitGroup        // for their goroutines; added to with mu held
 }
 
@@ -120,11 +121,38 @@ func (c *connections) release(out *connectionOutlet) {
 func (c *connections) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ending = false
+	c.ending, c.gone = false, nil
+}
+
+// stopped returns a channel that is closed by stop.
+func (c *connections) stopped() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopping()
+}
+
+// stopping returns the channel. The caller holds mu.
+func (c *connections) stopping() chan struct{} {
+	if c.gone == nil {
+		c.gone = make(chan struct{})
+	}
+	return c.gone
+}
+
+// stop ends the streams that look at stopped, until begin.
+func (c *connections) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.stopping():
+	default:
+		close(c.gone)
+	}
 }
 
 // end waits for the streams, which have been told to end, and cuts off those whose clients take too long.
 func (c *connections) end() {
+	c.stop()
 	c.mu.Lock()
 	c.ending = true
 	for connection := range c.open {
