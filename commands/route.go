@@ -20,6 +20,9 @@ type Route[K, C any] struct {
 	Schema string
 	// Scopes are what the principal must have been granted; they count only if there is an Authorizer.
 	Scopes []string
+	// Parameters are the names of the query parameters that Build reads, each given once at most; requests with others are refused, so that
+	// a misspelt one does not go unnoticed.
+	Parameters []string
 	// RequireKey refuses requests without an Idempotency-Key.
 	RequireKey bool
 

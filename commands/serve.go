@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -131,6 +134,9 @@ func (x *exchange[K, C]) build(principal Principal) *refusal {
 			return bad
 		}
 	}
+	if bad := x.checkParameters(); bad != nil {
+		return bad
+	}
 	x.prefer = prefer.Parse(x.r.Header)
 	body, bad := x.readBody()
 	if bad != nil {
@@ -147,6 +153,28 @@ func (x *exchange[K, C]) build(principal Principal) *refusal {
 	}
 	x.print = fingerprint(x.r.Method, path+"?"+x.r.URL.RawQuery, body)
 	return x.callBuild()
+}
+
+// checkParameters refuses parameters that the route does not take.
+func (x *exchange[K, C]) checkParameters() *refusal {
+	if x.r.URL.RawQuery == "" {
+		return nil
+	}
+	query, err := url.ParseQuery(x.r.URL.RawQuery)
+	if err != nil {
+		return refuse(http.StatusBadRequest, "the query cannot be read: %s", err.Error())
+	}
+	for name, given := range query {
+		switch {
+		case !slices.Contains(x.route.Parameters, name) && len(x.route.Parameters) == 0:
+			return refuse(http.StatusBadRequest, "the parameter %.40q does not belong here; there are none", name)
+		case !slices.Contains(x.route.Parameters, name):
+			return refuse(http.StatusBadRequest, "the parameter %.40q does not belong here; possible are %s", name, strings.Join(x.route.Parameters, ", "))
+		case len(given) > 1:
+			return refuse(http.StatusBadRequest, "the parameter %q is given more than once", name)
+		}
+	}
+	return nil
 }
 
 func (x *exchange[K, C]) readBody() ([]byte, *refusal) {

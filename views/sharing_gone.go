@@ -155,3 +155,20 @@ func (s *Sharing) remove(ctx context.Context, instance share.Instance) error {
 	}
 	return nil
 }
+
+// SharingInstances returns the names of the instances that share views out in a group now, in no order: none where nobody does.
+func SharingInstances(ctx context.Context, config LogConfig, group string) (names []string, err error) {
+	admin, err := log.NewAdmin(config)
+	if err != nil {
+		return nil, fmt.Errorf("looking at sharing group %s: %w", group, err)
+	}
+	defer admin.Close()
+	_, members, err := admin.GroupMembers(ctx, group)
+	if err != nil {
+		return nil, fmt.Errorf("looking at sharing group %s: %w", group, err)
+	}
+	for _, member := range members {
+		names = append(names, member.InstanceID)
+	}
+	return names, nil
+}

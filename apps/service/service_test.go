@@ -3,8 +3,14 @@ package service_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -138,6 +144,73 @@ func TestProcessorAndViews(t *testing.T) {
 	for _, component := range components {
 		component.Stopping()
 	}
+}
+
+// An instance with a full copy beside others that share the partitions out says so.
+func TestFullCopyBesideShared(t *testing.T) {
+	b := kafkatest.Embedded(t)
+	built, table := counted(t, b.Name(t))
+	run := func(url string) (shown *service.Views, logged func() string) {
+		t.Helper()
+		out := &logs{}
+		config := service.Config{
+			Kafka: kafka.Config{Brokers: b.Brokers()}, Dir: t.TempDir(), URL: url, Logger: slog.New(slog.NewTextHandler(out, nil)),
+			Processor: processors.Config{CreateTopics: true, Partitions: 2, Replication: 1, InstanceID: "at-" + strconv.Itoa(len(url))},
+		}
+		shown, err := service.NewViews(config, "view", built, built.Application()+"-views")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := shown.Open("", table, views.Processor{}); err != nil {
+			t.Fatal(err)
+		}
+		runtest.Start(t, "view "+url, patience, shown.Run)
+		return shown, out.String
+	}
+	const warning = "other instances share the partitions out"
+	_, alone := run("")
+	mux := http.NewServeMux()
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	shared, _ := run(server.URL)
+	shared.Mount(mux)
+	await(t, "the partitions are shared out", func() error {
+		others, err := views.SharingInstances(t.Context(), kafka.Config{Brokers: b.Brokers()}, built.Application()+"-views")
+		if err == nil && len(others) != 1 {
+			err = fmt.Errorf("by %v", others)
+		}
+		return err
+	})
+	if strings.Contains(alone(), warning) {
+		t.Errorf("the first one warns of others: %s", alone())
+	}
+	_, beside := run("")
+	await(t, "the full copy warns", func() error {
+		if !strings.Contains(beside(), warning) {
+			return errors.New(beside())
+		}
+		return nil
+	})
+}
+
+// logs are what a logger has written.
+type logs struct {
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu
+}
+
+// Write implements io.Writer.
+func (l *logs) Write(data []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(data)
+}
+
+// String returns all of it.
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // await polls until nothing is wrong.

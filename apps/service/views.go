@@ -23,6 +23,7 @@ type Views struct {
 	// Sharing is nil where this instance has a full copy.
 	Sharing *views.Sharing
 
+	group  string // in which instances find each other, if they do
 	all    []opened
 	beside *Processor
 	level  atomic.Bool // the views have shown what had happened before the start
@@ -44,7 +45,7 @@ func NewViews(config Config, name string, built *topology.Topology, group string
 	if err != nil {
 		return nil, err
 	}
-	v := &Views{base: base}
+	v := &Views{base: base, group: group}
 	if config.URL == "" {
 		return v, nil
 	}
@@ -121,8 +122,22 @@ func (v *Views) Run(ctx context.Context) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		catching.Go(func() { v.catchUp(ctx) })
+		catching.Go(func() { v.lookBeside(ctx) })
 		return Together(ctx, runs...)
 	})
+}
+
+// lookBeside warns of instances that share out what this one has a full copy of: most likely its URL was forgotten.
+func (v *Views) lookBeside(ctx context.Context) {
+	if v.Sharing != nil || v.group == "" {
+		return
+	}
+	others, err := views.SharingInstances(ctx, v.config.Kafka, v.group)
+	if err != nil || len(others) == 0 {
+		return // it is no more than a hint
+	}
+	v.config.Logger.Warn("other instances share the partitions out, and this one does not: it keeps a full copy, and they do not count on it; give it a URL of its own, or them none",
+		"group", v.group, "others", others)
 }
 
 // catchUpPause is between two attempts, while brokers are away.
