@@ -27,6 +27,47 @@ func (s *shared) behindEvents(t testing.TB, partitions int32) (events string) {
 // notShared makes an instance one with a full copy.
 func notShared(c *instanceConfig) { c.Group = "" }
 
+// answers asks for a path and wants a status: 503 not before the query has waited.
+func (i *instance) answers(t *testing.T, path string, status int, headers ...string) (*http.Response, string) {
+	t.Helper()
+	began := time.Now()
+	response, body := i.get(t, path, headers...)
+	if response.StatusCode != status {
+		t.Fatalf("%s %v: %d %s, want %d", path, headers, response.StatusCode, body, status)
+	}
+	if took := time.Since(began); status == http.StatusServiceUnavailable && took < 200*time.Millisecond {
+		t.Errorf("%s %v is refused after %v already", path, headers, took)
+	}
+	return response, string(body)
+}
+
+// waitsFor has queries with a bound wait for what has happened on a partition, which are answered as soon as it is processed.
+func (s *shared) waitsFor(t *testing.T, full *instance, number int32) {
+	t.Helper()
+	type answered struct {
+		status int
+		body   []byte
+	}
+	answers := make(chan answered, 2)
+	for _, path := range []string{"/values/k1", "/own/k1"} {
+		go func() {
+			response, body, err := full.try(path, []string{"Tidemill-Max-Staleness", "0", "Prefer", "wait=20"})
+			if err != nil {
+				answers <- answered{}
+				return
+			}
+			answers <- answered{response.StatusCode, body}
+		}()
+	}
+	s.put(t, "k1", new(100.0))
+	s.commit(t, number, 1)
+	for range cap(answers) {
+		if got := <-answers; got.status != http.StatusOK || !strings.Contains(string(got.body), "100") {
+			t.Errorf("a query that waited is answered with %d, %s", got.status, got.body)
+		}
+	}
+}
+
 // A view that is not shared out keeps a bound as one does that is: the answer is not older, else it waits, and fails clearly.
 func TestFullCopyKeepsBound(t *testing.T) {
 	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
@@ -51,15 +92,7 @@ func TestFullCopyKeepsBound(t *testing.T) {
 		}
 		ask := func(path string, status int, headers ...string) (*http.Response, string) {
 			t.Helper()
-			began := time.Now()
-			response, body := full.get(t, path, headers...)
-			if response.StatusCode != status {
-				t.Fatalf("%s %v: %d %s, want %d", path, headers, response.StatusCode, body, status)
-			}
-			if took := time.Since(began); status == http.StatusServiceUnavailable && took < 200*time.Millisecond {
-				t.Errorf("%s %v is refused after %v already", path, headers, took)
-			}
-			return response, string(body)
+			return full.answers(t, path, status, headers...)
 		}
 		paths := []string{"/values/k1", "/values?key=k1", "/values", "/values?count", "/own/k1", "/values?partition=" + strconv.Itoa(int(number))}
 		for n, path := range paths {
@@ -111,29 +144,7 @@ func TestFullCopyKeepsBound(t *testing.T) {
 		ask("/values"+next, http.StatusOK)
 		time.Sleep(500 * time.Millisecond)
 		ask("/values/k1?max_staleness=0.4", http.StatusServiceUnavailable, "Prefer", "wait=0.3")
-		// What waits is answered as soon as it is processed.
-		type answered struct {
-			status int
-			body   []byte
-		}
-		answers := make(chan answered, 2)
-		for _, path := range []string{"/values/k1", "/own/k1"} {
-			go func() {
-				response, body, err := full.try(path, []string{"Tidemill-Max-Staleness", "0", "Prefer", "wait=20"})
-				if err != nil {
-					answers <- answered{}
-					return
-				}
-				answers <- answered{response.StatusCode, body}
-			}()
-		}
-		s.put(t, "k1", new(100.0))
-		s.commit(t, number, 1)
-		for range cap(answers) {
-			if got := <-answers; got.status != http.StatusOK || !strings.Contains(string(got.body), "100") {
-				t.Errorf("a query that waited is answered with %d, %s", got.status, got.body)
-			}
-		}
+		s.waitsFor(t, full, number)
 		for _, path := range []string{"/values/k1", "/values", "/own/k1"} {
 			for _, wrong := range []string{"-1s", "soon", "NaN", "", "1&max_staleness=1"} {
 				ask(path+"?max_staleness="+wrong, http.StatusBadRequest)

@@ -133,7 +133,9 @@ type Sharing struct {
 	doubtless time.Time
 	waiting   atomic.Int64       // requests whose answers have not begun
 	looks     map[int32]*ageLook // guarded by mu: looks at partitions that are under way
-	looking   sync.WaitGroup     // their goroutines; those that belong to what is held begin under mu
+	// foreseeing are partitions of which it is being found out where they end; guarded by mu.
+	foreseeing map[int32]bool
+	looking    sync.WaitGroup // their goroutines; those that belong to what is held begin under mu
 }
 
 // holdOf is a partition that the views are to hold.
@@ -185,7 +187,7 @@ func NewSharing(config SharingConfig) (*Sharing, error) {
 		probe:  &http.Client{Transport: config.Transport, Timeout: 2 * time.Second},
 		nonce:  newNonce(), changed: make(chan struct{}), since: make(map[int32]time.Time),
 		holds: make(map[int32]*holdOf), leftover: make(map[int32]time.Time), told: make(map[int32]bool),
-		looks: make(map[int32]*ageLook),
+		looks: make(map[int32]*ageLook), foreseeing: make(map[int32]bool),
 	}
 	s.forward = forward.New(config.Instance, s.Path(), config.Transport, s.log)
 	s.metrics = newSharingMetrics(s, config.Metrics)

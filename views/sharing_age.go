@@ -2,9 +2,11 @@ package views
 
 import (
 	"context"
-	"maps"
 	"slices"
+	"sync"
 	"time"
+
+	"github.com/tidemill/tidemill/internal/bridge"
 )
 
 const (
@@ -50,20 +52,48 @@ func (s *Sharing) age(ctx context.Context, number int32, at time.Time) time.Dura
 	return ageOf(views, numbers, at)
 }
 
-// lookAfter has it found out how old the copies are of which that has not been known for a while.
-func (s *Sharing) lookAfter(now time.Time) {
+// lookAfter has it found out how old the copies are of which that has not been known for a while, and, of partitions without a copy that
+// is ready, how old one would be that is where the changelogs end: it may come here from one moment to the next.
+func (s *Sharing) lookAfter(ctx context.Context, partitions int32, now time.Time) {
 	if !s.behindHops() {
 		return // the views know by themselves
 	}
-	s.mu.Lock()
-	numbers := slices.Collect(maps.Keys(s.holds))
-	s.mu.Unlock()
 	views := s.all()
-	for _, number := range numbers {
-		if age := ageOf(views, []int32{number}, now); (age < 0 || age > ageBeside) && s.held(number) {
-			s.look(number)
+	for number := range partitions {
+		if s.held(number) {
+			if age := ageOf(views, []int32{number}, now); age < 0 || age > ageBeside {
+				s.look(number)
+			}
+		} else if slices.ContainsFunc(views, func(v *bridge.View) bool { return v.Hops() > 0 && now.Sub(v.Foreseen(number)) > ageBeside }) {
+			s.foresee(ctx, number)
 		}
 	}
+}
+
+// foresee has it found out where a partition's changelogs end once they hold all that has happened by now.
+func (s *Sharing) foresee(ctx context.Context, number int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.foreseeing[number] {
+		return
+	}
+	s.foreseeing[number] = true
+	s.looking.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, ageLimit)
+		defer cancel()
+		var group sync.WaitGroup
+		for _, v := range s.views {
+			group.Go(func() {
+				if err := v.Foresee(ctx, number); err != nil {
+					s.log.Debug("where a partition ends could not be found out", "partition", number, "error", err)
+				}
+			})
+		}
+		group.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.foreseeing, number)
+	})
 }
 
 // behindHops reports whether processors stand between what happens and a view.

@@ -1,6 +1,7 @@
 package views_test
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"testing"
@@ -91,44 +92,54 @@ func TestStalenessCountsWhatHappened(t *testing.T) {
 	})
 }
 
-// A standby that takes over can say how old its state is, also where nobody has asked it for long, and what is new waits for its
-// processor: little more than what has happened since.
+// Who takes a partition over can say how old its state is, also where nobody has asked it for long, and what is new waits for its
+// processor: little more than what has happened since. So can a standby, and an instance that had no copy before.
 func TestStalenessAfterTakeOver(t *testing.T) {
-	kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) {
-		s := newShared(t, b, 2, 1)
-		events := s.behindEvents(t, 2)
-		s.fill(t, 10)
-		one, other := s.start(t, "one"), s.start(t, "other")
-		state := s.settled(t, one, other)
-		number, err := one.view.PartitionOf("k1")
-		if err != nil {
-			t.Fatal(err)
+	for _, standbys := range []int{1, 0} {
+		t.Run(strconv.Itoa(standbys)+"-standbys", func(t *testing.T) {
+			kafkatest.Each(t, func(t *testing.T, b kafkatest.Broker) { testStalenessAfterTakeOver(t, newShared(t, b, 2, standbys)) })
+		})
+	}
+}
+
+func testStalenessAfterTakeOver(t *testing.T, s *shared) {
+	events := s.behindEvents(t, 2)
+	s.fill(t, 10)
+	one, other := s.start(t, "one"), s.start(t, "other")
+	state := s.settled(t, one, other)
+	number, err := one.view.PartitionOf("k1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state.Partitions[number].Owner == other.Name {
+		one, other = other, one
+	}
+	stated := func() float64 {
+		t.Helper()
+		response, body := other.get(t, "/values/k1")
+		stated, err := strconv.ParseFloat(response.Header.Get("Tidemill-Staleness"), 64)
+		if response.StatusCode != http.StatusOK || err != nil || response.Header.Get("Tidemill-Instance") != other.Name {
+			t.Fatalf("%d %s: its staleness is told as %q by %s", response.StatusCode, body, response.Header.Get("Tidemill-Staleness"), response.Header.Get("Tidemill-Instance"))
 		}
-		if state.Partitions[number].Owner == other.Name {
-			one, other = other, one
+		return stated
+	}
+	time.Sleep(6 * time.Second) // with nobody asking
+	s.broker.Produce(t, &kgo.Record{Topic: events, Partition: number, Key: []byte("k1"), Value: []byte("e")})
+	happened := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := one.sharing.Drain(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.settled(t, other)
+	for range 20 {
+		before := time.Since(happened).Seconds()
+		if got := stated(); got < before || got > time.Since(happened).Seconds()+4 {
+			t.Errorf("its state is told to be %v s old, and what it lacks happened %v ago", got, time.Since(happened))
 		}
-		stated := func() float64 {
-			t.Helper()
-			response, body := other.get(t, "/values/k1")
-			stated, err := strconv.ParseFloat(response.Header.Get("Tidemill-Staleness"), 64)
-			if response.StatusCode != http.StatusOK || err != nil || response.Header.Get("Tidemill-Instance") != other.Name {
-				t.Fatalf("%d %s: its staleness is told as %q by %s", response.StatusCode, body, response.Header.Get("Tidemill-Staleness"), response.Header.Get("Tidemill-Instance"))
-			}
-			return stated
-		}
-		time.Sleep(6 * time.Second) // with nobody asking
-		b.Produce(t, &kgo.Record{Topic: events, Partition: number, Key: []byte("k1"), Value: []byte("e")})
-		happened := time.Now()
-		if err := one.stop(); err != nil {
-			t.Fatal(err)
-		}
-		s.settled(t, other)
-		for range 20 {
-			before := time.Since(happened).Seconds()
-			if got := stated(); got < before || got > time.Since(happened).Seconds()+4 {
-				t.Errorf("its state is told to be %v s old, and what it lacks happened %v ago", got, time.Since(happened))
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-	})
+		time.Sleep(50 * time.Millisecond)
+	}
 }

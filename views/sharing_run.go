@@ -142,7 +142,7 @@ func (s *Sharing) keep(ctx context.Context) error {
 			s.letGo(now)
 			if now.Sub(looked) >= ageTick {
 				looked = now
-				s.lookAfter(now)
+				s.lookAfter(ctx, partitions, now)
 			}
 			if s.newsOf(now, unready) || s.tiedAnew() {
 				member.Announce()

@@ -110,6 +110,52 @@ func (v *View) AwaitAsOf(ctx context.Context, number int32, since time.Time) err
 	return nil
 }
 
+// viewForeseen is where a partition of a changelog ended once it held all that had happened at a time.
+type viewForeseen struct {
+	viewEnd
+	topic [16]byte
+}
+
+// Foresee finds out where a partition ends once it holds all that has happened by now, of which no copy need be held: one that is
+// held later and gets there is as young as that (AsOf). It waits for the groups on the way. The error is ctx's, or wraps
+// ErrViewNotReady.
+func (v *View) Foresee(ctx context.Context, number int32) error {
+	if len(v.config.Hops) == 0 {
+		return nil // a copy that is level with the changelog knows by itself
+	}
+	p, session := v.partition(number), v.session.Load()
+	if p == nil || session == nil {
+		return fmt.Errorf("partition %d: %w", number, ErrViewNotReady)
+	}
+	arrival, err := v.gate.wait(ctx, &viewToken{news: true, numbers: []int32{number}})
+	if err != nil {
+		return fmt.Errorf("following what is new to partition %d: %w", number, err)
+	}
+	if v.session.Load() != session {
+		return fmt.Errorf("partition %d: %w", number, ErrViewNotReady) // it may be another topic's end
+	}
+	p.foreseen.Store(&viewForeseen{viewEnd{end: arrival.ends[number], asked: arrival.asked}, session.topic.id})
+	return nil
+}
+
+// Foreseen returns the time as of which Foresee has last found out where a partition ends; the zero time is never.
+func (v *View) Foreseen(number int32) time.Time {
+	if p := v.partition(number); p != nil {
+		if seen := p.foreseen.Load(); seen != nil {
+			return seen.asked
+		}
+	}
+	return time.Time{}
+}
+
+// reachForeseen notes how young a copy is that stands at a position.
+func (p *viewPartition) reachForeseen(position int64) {
+	seen := p.foreseen.Load()
+	if seen != nil && position >= seen.end && p.session != nil && p.session.topic.id == seen.topic && p.foreseen.CompareAndSwap(seen, nil) {
+		later(&p.asOf, seen.asked)
+	}
+}
+
 // freshen notes that the copy holds all that was committed at a time.
 func (p *viewPartition) freshen(at time.Time) { later(&p.fresh, at) }
 

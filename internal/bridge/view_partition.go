@@ -60,6 +60,7 @@ type viewPartition struct {
 	aim      atomic.Pointer[viewEnd]   // where the log ended at a time, while the copy is not there yet; nil for none
 	level    atomic.Int64              // levelAt as of the position, in seconds since the epoch
 	feed     *viewFeed
+	foreseen atomic.Pointer[viewForeseen] // where what had happened at a time ends; nil for unknown
 
 	mu      sync.Mutex
 	waiters []viewWaiter // guarded by mu
@@ -342,6 +343,7 @@ func (p *viewPartition) advance(position int64) {
 		p.view.noteReady()
 	}
 	p.reachAim(position)
+	p.reachForeseen(position)
 	if p.waiting.Load() > 0 {
 		p.wake(position)
 	}
