@@ -48,7 +48,7 @@ func TestCommandService(t *testing.T) {
 			{"/orders/unknown", http.StatusNotFound},
 			{"/orders/" + order + "?customerId=alice", http.StatusOK},
 			{"/orders/" + order, http.StatusConflict},
-			{"/orders/" + order + "?customerId=a&customerId=b", http.StatusUnprocessableEntity},
+			{"/orders/" + order + "?customerId=a&customerId=b", http.StatusBadRequest},
 		} {
 			if got := s.ask(http.MethodDelete, c.path, ""); got.status != c.status {
 				t.Errorf("DELETE %s: %d, %s; want %d", c.path, got.status, got.body, c.status)
