@@ -236,8 +236,8 @@ func (l *orderingLoad) end() {
 		if p.queries == 0 || p.orders == 0 {
 			l.t.Errorf("%s: nothing was asked or ordered", p.name)
 		}
-		// An instance that goes refuses who waits there for something new that the others have not come to (docs/operating.md): few do,
-		// and all of them have been answered elsewhere.
+		// An instance that goes refuses who waits there for something new that the others have not come to in its time (docs/operating.md): none
+		// does as a rule, and all of them have been answered elsewhere.
 		if p.refused*refusals > p.queries {
 			l.t.Errorf("%s: %d of %d queries were refused", p.name, p.refused, p.queries)
 		}
