@@ -99,6 +99,7 @@ func (h *sharedHandler[K, V]) serveMerged(w http.ResponseWriter, r *http.Request
 		m.end()
 		return
 	}
+	w.Header().Set(HeaderInstance, h.sharing.config.Instance)
 	taking := beginStream(w, r)
 	m.buffer = append([]byte(retry), m.buffer...)
 	if m.flush() != nil {
