@@ -58,17 +58,16 @@ func (e *engines) begin() {
 	}
 	e.early = map[int32]*opening{}
 	for _, number := range numbers {
-		e.early[number] = e.start(number, len(numbers))
+		e.early[number] = e.start(number)
 	}
 }
 
-// open returns the stores of the partitions, which are all that the processor has, opened all at once. What is corrupt is removed, to be restored from the
-// changelogs.
+// open returns the stores of the partitions, opened all at once. What is corrupt is removed, to be restored from the changelogs.
 func (e *engines) open(numbers ...int32) ([]store.Engine, error) {
 	started := map[int32]*opening{}
 	for _, number := range numbers {
 		if _, open := e.opened[number]; !open {
-			started[number] = e.begun(number, len(numbers))
+			started[number] = e.begun(number)
 		}
 	}
 	err := e.closeEarly()
@@ -92,14 +91,14 @@ func (e *engines) open(numbers ...int32) ([]store.Engine, error) {
 }
 
 // begun returns the opening of a partition's stores, started now unless begin has done it. One that has failed is repeated.
-func (e *engines) begun(number int32, among int) *opening {
+func (e *engines) begun(number int32) *opening {
 	if o, ok := e.early[number]; ok {
 		delete(e.early, number)
 		if <-o.done; o.err == nil {
 			return o
 		}
 	}
-	return e.start(number, among)
+	return e.start(number)
 }
 
 // closeEarly closes what begin has opened and nobody has asked for.
@@ -116,23 +115,23 @@ func (e *engines) closeEarly() error {
 	return errors.Join(errs...)
 }
 
-func (e *engines) start(number int32, among int) *opening {
+func (e *engines) start(number int32) *opening {
 	o := &opening{done: make(chan struct{})}
 	go func() {
 		defer close(o.done)
-		o.engine, o.err = e.openOne(number, among)
+		o.engine, o.err = e.openOne(number)
 	}()
 	return o
 }
 
-func (e *engines) openOne(number int32, among int) (*watchedEngine, error) {
+func (e *engines) openOne(number int32) (*watchedEngine, error) {
 	dir := e.path(number)
-	engine, err := e.openStore(dir, among)
+	engine, err := e.openStore(dir)
 	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrOlderFormat) {
 		if err := e.destroy(number, err); err != nil {
 			return nil, err
 		}
-		engine, err = e.openStore(dir, among)
+		engine, err = e.openStore(dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the stores of partition %d: %w", number, err)
@@ -140,10 +139,10 @@ func (e *engines) openOne(number int32, among int) (*watchedEngine, error) {
 	return &watchedEngine{Engine: engine}, nil
 }
 
-func (e *engines) openStore(dir string, among int) (store.Engine, error) {
+func (e *engines) openStore(dir string) (store.Engine, error) {
 	options := e.options
-	if options.WriteBuffer == 0 {
-		options.WriteBuffer = min(maxWriteBuffer, max(store.DefaultWriteBuffer, writeBuffers/among))
+	if options.MergeFiles == 0 {
+		options.MergeFiles = mergeFiles
 	}
 	engine, err := store.OpenLevelDB(dir, options)
 	if err != nil {
@@ -152,12 +151,9 @@ func (e *engines) openStore(dir string, among int) (store.Engine, error) {
 	return store.WithSets(store.WithDeferral(store.WithPresence(engine, presenceBytes)), e.sets)
 }
 
-// writeBuffers are divided among the stores of the partitions: the larger the buffer, the less often rows of a large state are
-// merged. LevelDB has up to three of them in use.
-const (
-	writeBuffers   = 4 << 20
-	maxWriteBuffer = 4 << 20
-)
+// mergeFiles makes merges fewer than they are by default. That costs reads of rows that are in no cache, of which a processor
+// makes few: the rows in use are cached, and of those that are not there the filters tell.
+const mergeFiles = 12
 
 // presenceBytes bounds the memory for the keys of each store of a partition: 16 MiB are enough for 8,000,000 keys.
 const presenceBytes = 16 << 20

@@ -17,9 +17,9 @@ import (
 // levelDB is the Engine on LevelDB. One goroutine at a time writes, under writing; readers share mu with it, which is
 // held exclusively only for the moment in which a write's names and checkpoints become visible, and to close.
 type levelDB struct {
-	db    *leveldb.DB
+	db    *leveldb.DB // changed under writing and mu
 	files storage.Storage
-	guard *guard
+	guard *guard // changed with db
 	write opt.WriteOptions
 
 	writing sync.Mutex
@@ -28,6 +28,8 @@ type levelDB struct {
 	bytes   []int64       // reused, bytes of a batch by store; guarded by writing
 	catalog *catalog      // guarded by writing
 	failed  error         // set by the first failed write, after which none is tried; guarded by writing
+	options Options       // that db was opened with; guarded by writing
+	looked  int64         // journals created when the store's size was last looked at; guarded by writing
 
 	mu          sync.RWMutex
 	closed      bool                  // guarded by mu
@@ -58,6 +60,7 @@ func openDirectory(dir string, options Options) (*levelDB, error) {
 	if err != nil {
 		return nil, err
 	}
+	options, _ = options.ofSize(sortedBytesIn(dir))
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, classify(err)
 	}
@@ -84,7 +87,7 @@ func openFiles(files storage.Storage, options Options) (*levelDB, error) {
 		return nil, errors.Join(classify(err), files.Close())
 	}
 	engine := &levelDB{
-		db: db, files: files, guard: guard,
+		db: db, files: files, guard: guard, options: options,
 		write:       opt.WriteOptions{Sync: options.Sync},
 		prefixes:    map[string][]byte{},
 		checkpoints: map[string]Checkpoint{},
@@ -203,7 +206,15 @@ func (e *levelDB) Apply(batch *Batch) error {
 		return fmt.Errorf("applying a batch of %d operations: %w", batch.Len(), err)
 	}
 	e.buffered.add(e.guard, e.bytes)
+	e.show(batch, added)
+	if e.failed = e.grow(); e.failed != nil {
+		return e.failed
+	}
+	return nil
+}
 
+// show makes the names and checkpoints of a batch visible that is written.
+func (e *levelDB) show(batch *Batch, added *catalog) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if added != nil {
@@ -215,7 +226,6 @@ func (e *levelDB) Apply(batch *Batch) error {
 	for i := range batch.checkpoints {
 		e.checkpoints[batch.checkpoints[i].Changelog] = batch.checkpoints[i]
 	}
-	return nil
 }
 
 // writable returns why nothing may be written, if so.
@@ -349,8 +359,11 @@ func (e *levelDB) Close() error {
 	}
 	e.closed = true
 	e.iterators.releaseAll() // LevelDB must not be closed under an iterator
-	err := errors.Join(classify(e.db.Close()), classify(e.files.Close()))
-	if err != nil {
+	closed := e.db.Close()
+	if errors.Is(closed, leveldb.ErrClosed) {
+		closed = nil // it could not be opened anew
+	}
+	if err := errors.Join(classify(closed), classify(e.files.Close())); err != nil {
 		return fmt.Errorf("closing the store: %w", err)
 	}
 	return nil

@@ -111,6 +111,12 @@ func (o *openIterators) add(i *levelDBIterator) {
 	o.all[i] = struct{}{}
 }
 
+func (o *openIterators) some() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.all) > 0
+}
+
 func (o *openIterators) release(i *levelDBIterator) {
 	o.mu.Lock()
 	delete(o.all, i)

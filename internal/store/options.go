@@ -16,6 +16,7 @@ const (
 	DefaultCacheBytes  = 1 << 20 // bytes, of the cache an engine has of its own
 	DefaultOpenFiles   = 64      // sorted files
 	DefaultBloomBits   = 10      // bits a key
+	DefaultMergeFiles  = 4       // sorted files
 )
 
 // Compression selects how the blocks of the files are compressed. Files written with another choice stay readable.
@@ -34,11 +35,18 @@ const (
 // are smaller than 64 KiB as a rule.
 const blockSize = 16 << 10
 
+// firstLevelMerges is how many merges of flushed files the first level holds.
+const firstLevelMerges = 2
+
 // Options tunes an engine. The zero value means the defaults.
 type Options struct {
 	// WriteBuffer is how many bytes of rows are held in memory before they are written to a sorted file. The
-	// engine holds up to two buffers and reserves the memory at once. 0 means DefaultWriteBuffer.
+	// engine holds up to two buffers and reserves the memory at once. 0 means DefaultWriteBuffer. Once the sorted files
+	// have 64 MiB, the buffer has at least 4 MiB.
 	WriteBuffer int
+	// MergeFiles is how many write buffers' files are merged at once. More of them mean fewer merges, and that a row that is read may be
+	// looked for in more files. 0 means DefaultMergeFiles.
+	MergeFiles int
 	// Cache holds blocks read from the files, for all engines that are given the same one. Nil means a cache of
 	// the engine's own, of DefaultCacheBytes.
 	Cache *Cache
@@ -54,6 +62,8 @@ type Options struct {
 	// and when the machine loses power the engine comes back at an earlier checkpoint, from which the changelog
 	// is read again. Sorted files and the list of them are always synchronised.
 	Sync bool
+
+	largeStore int64 // bytes from which a store is large, for tests; 0 means largeStore
 }
 
 // Cache is a cache of blocks to share among engines. It is safe for concurrent use and needs no closing: an engine
@@ -69,6 +79,8 @@ func (o Options) withDefaults() (Options, error) {
 	switch {
 	case o.WriteBuffer < 0 || o.WriteBuffer > 1<<30:
 		return o, fmt.Errorf("%w: a write buffer of %d bytes; from 1 to 1 GiB are possible", ErrInvalid, o.WriteBuffer)
+	case o.MergeFiles < 0 || o.MergeFiles > 64:
+		return o, fmt.Errorf("%w: %d files to merge at once; from 1 to 64 are possible", ErrInvalid, o.MergeFiles)
 	case o.OpenFiles < 0:
 		return o, fmt.Errorf("%w: %d open files; at least 1 is needed", ErrInvalid, o.OpenFiles)
 	case o.BloomBits > 64:
@@ -81,6 +93,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Cache == nil {
 		o.Cache = NewCache(DefaultCacheBytes)
+	}
+	if o.MergeFiles == 0 {
+		o.MergeFiles = DefaultMergeFiles
 	}
 	if o.OpenFiles == 0 {
 		o.OpenFiles = DefaultOpenFiles
@@ -98,8 +113,13 @@ func (o Options) leveldb() *opt.Options {
 		BlockCacher:            opt.PassthroughCacher(o.Cache.lru),
 		BlockCacheEvictRemoved: true,
 		OpenFilesCacheCapacity: o.OpenFiles,
-		BlockSize:              blockSize,
-		Compression:            opt.NoCompression,
+		CompactionL0Trigger:    o.MergeFiles,
+		WriteL0SlowdownTrigger: 2 * o.MergeFiles,
+		WriteL0PauseTrigger:    3 * o.MergeFiles,
+		// What is merged into the first level is to be no small part of it, or the level is written again for little.
+		CompactionTotalSize: max(opt.DefaultCompactionTotalSize, firstLevelMerges*o.MergeFiles*o.WriteBuffer),
+		BlockSize:           blockSize,
+		Compression:         opt.NoCompression,
 		// Reads must not start compactions: a seek costs nothing on the disks of today.
 		DisableSeeksCompaction: true,
 		// A batch larger than the buffer would bypass the journal and wait for the disk. Kept in the journal,
@@ -116,7 +136,8 @@ func (o Options) leveldb() *opt.Options {
 		options.Compression = opt.SnappyCompression
 	}
 	if o.BloomBits > 0 {
-		options.Filter = filter.NewBloomFilter(o.BloomBits)
+		options.Filter = bloom(o.BloomBits)
+		options.AltFilters = []filter.Filter{filter.NewBloomFilter(o.BloomBits)} // of files that earlier versions have written
 	}
 	return options
 }
