@@ -376,5 +376,11 @@ func (w *world) steady() bool {
 		}
 	}
 	g, lasting := w.brokers.group, w.lasting()
+	for _, m := range g.members {
+		// A process that lives on after it was replaced may not know yet that its member is another one's, which may be gone.
+		if !slices.ContainsFunc(lasting, func(p *process) bool { return p.memberID == m.id }) {
+			return false
+		}
+	}
 	return len(lasting) == len(w.running()) && len(lasting) == len(g.members) && !g.preparing && w.quiet()
 }
