@@ -51,7 +51,8 @@ type HTTP[K, V any] struct {
 	MaxRows int
 	// RenderDeleted appends what a stream of changes tells of a deleted row as JSON to dst; nil renders {"key":…}.
 	RenderDeleted func(dst []byte, key K) ([]byte, error)
-	// MaxWatches bounds the open streams of changes; more are answered 503. 0 means DefaultMaxWatches.
+	// MaxWatches bounds the open streams of changes; more are answered 503. 0 means DefaultMaxWatches. In a shared view a stream of rows on
+	// several partitions counts as often as there are partitions.
 	MaxWatches int
 	// Heartbeat is how often an idle stream is written to; 0 means DefaultHeartbeat.
 	Heartbeat time.Duration

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/tidemill/tidemill/internal/problem"
 )
 
 const (
@@ -64,29 +62,22 @@ type mergedPiece struct {
 
 // serveMerged answers with a stream of all partitions.
 func (h *sharedHandler[K, V]) serveMerged(w http.ResponseWriter, r *http.Request, parameters parameters, bound staleness, count int32) {
-	if h.watches.Add(1) > int64(h.MaxWatches) {
-		h.watches.Add(-1)
-		problem.Write(w, problem.Details{Status: http.StatusServiceUnavailable, RetryAfter: 5 * time.Second, Detail: "there are too many streams open"})
-		return
-	}
-	m := &merged[K, V]{h: h, request: r, ask: h.asking(r, parameters, 0, bound), stopped: h.view.connections.stopped(), told: make(chan mergedPiece), out: newResponseOutlet(w)}
 	after := r.Header.Get(HeaderLastEventID)
 	if after == "" {
 		after = parameters.text(parameterLastEventID)
 	}
-	ids := make([]string, count)
-	if after != "" {
-		text, ours := strings.CutPrefix(after, mergedMark)
-		if !ours {
-			h.watches.Add(-1)
-			refuse(w, fmt.Errorf("%s is not the id of one of this stream's events; connect without it to begin anew", HeaderLastEventID))
-			return
-		}
-		if given := strings.Split(text, mergedComma); len(given) == len(ids) {
-			ids = given
-		} else { // of another number of partitions
-			m.buffer = append(m.buffer, "event: reset\ndata: {}\n\n"...)
-		}
+	ids, known, err := mergedIDs(after, int(count))
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	if !h.enter(int64(count)) {
+		tooManyStreams(w)
+		return
+	}
+	m := &merged[K, V]{h: h, request: r, ask: h.asking(r, parameters, 0, bound), stopped: h.view.connections.stopped(), told: make(chan mergedPiece), out: newResponseOutlet(w)}
+	if !known {
+		m.buffer = append(m.buffer, "event: reset\ndata: {}\n\n"...)
 	}
 	m.ctx, m.cancel = outlast(r)
 	stop := context.AfterFunc(r.Context(), m.cancel)
@@ -119,9 +110,26 @@ func (h *sharedHandler[K, V]) serveMerged(w http.ResponseWriter, r *http.Request
 	serve(m.out)
 }
 
+// mergedIDs takes the id of a merged stream's event apart: where each partition's stream is to go on, "" for the beginning. known is
+// false for one of another number of partitions.
+func mergedIDs(after string, count int) (ids []string, known bool, err error) {
+	if after == "" {
+		return make([]string, count), true, nil
+	}
+	text, ours := strings.CutPrefix(after, mergedMark)
+	// As a parameter it may have what no header can: an instance that it was sent to in one would seem to be gone.
+	if !ours || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, false, fmt.Errorf("%s is not the id of one of this stream's events; connect without it to begin anew", HeaderLastEventID)
+	}
+	if ids = strings.Split(text, mergedComma); len(ids) != count {
+		return make([]string, count), false, nil
+	}
+	return ids, true, nil
+}
+
 // end ends the partitions' streams and waits for them.
 func (m *merged[K, V]) end() {
-	defer m.h.watches.Add(-1)
+	defer m.h.leave(int64(len(m.parts)))
 	m.cancel()
 	m.running.Wait()
 }
@@ -133,7 +141,7 @@ func (m *merged[K, V]) open(number int, pause time.Duration) {
 		part.cancel()
 	}
 	part.turn++
-	ctx, cancel := context.WithCancel(m.ctx)
+	ctx, cancel := context.WithCancel(context.WithValue(m.ctx, enteredKey{}, true))
 	part.cancel = cancel
 	w := &mergedWriter{header: make(http.Header), ctx: ctx, number: number, turn: part.turn, told: m.told}
 	r := m.request.Clone(ctx)

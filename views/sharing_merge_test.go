@@ -186,6 +186,65 @@ func TestSharingMergedStreamStops(t *testing.T) {
 	}
 }
 
+// An id that no header can hold is refused, and has nobody believe that an instance is gone.
+func TestSharingMergedStreamMalformed(t *testing.T) {
+	s := newShared(t, kafkatest.Embedded(t), 2, 0)
+	s.fill(t, 10)
+	one, other := s.start(t, "one"), s.start(t, "other")
+	state := s.settled(t, one, other)
+	ids := make([]string, 2) // what this instance has is begun anew: it has nothing to object
+	for number, partition := range state.Partitions {
+		if partition.Owner == other.Name {
+			ids[number] = "a%0Ab"
+		}
+	}
+	response, body := one.get(t, "/values?last-event-id=m1."+strings.Join(ids, "~"), "Accept", "text/event-stream")
+	if response.StatusCode != http.StatusBadRequest {
+		t.Errorf("%d, %s", response.StatusCode, body)
+	}
+}
+
+// A merged stream is refused where not all that it is made of has room beside the other streams, and gives its room back.
+func TestSharingMergedStreamsTooMany(t *testing.T) {
+	s := newShared(t, kafkatest.Embedded(t), 4, 0)
+	s.fill(t, 10)
+	one := s.start(t, "one")
+	s.settled(t, one)
+	config := calculatorHTTP
+	config.MaxWatches = 6
+	handler, err := one.view.Handler(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(handler)
+	defer server.Close()
+	first := follow(t, server.URL+"/values", "")
+	(&mergedClient{fold: newFold()}).until(t, first, isReady)
+	refused := func(path string) bool {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		stream, err := connect(ctx, server.URL+path, "")
+		if err == nil {
+			stream.Close()
+		}
+		return err != nil
+	}
+	if !refused("/values") {
+		t.Fatal("there is a second merged stream, and no room for what it is made of")
+	}
+	follow(t, server.URL+"/values?partition=0", "")
+	follow(t, server.URL+"/values?partition=1", "")
+	if !refused("/values?partition=2") {
+		t.Error("there are more streams than allowed")
+	}
+	first.Close()
+	for deadline := time.Now().Add(patience); refused("/values"); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a merged stream that has ended leaves no room for another one")
+		}
+	}
+}
+
 // Clients follow all rows while they change and instances come and go: each is told every row's changes in their order, none
 // twice, and in the end has what there is.
 func TestSharingMergedStreamMoves(t *testing.T) {

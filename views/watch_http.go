@@ -66,6 +66,7 @@ func wantsEvents(r *http.Request) bool {
 // stream is one stream of changes; it belongs to the goroutine that serves it.
 type stream[K, V any] struct {
 	*handler[K, V]
+	counts int64           // as so many streams
 	ctx    context.Context // the watch's
 	out    outlet
 	watch  *bridge.ViewWatch
@@ -112,21 +113,44 @@ func (h *handler[K, V]) serveWatch(w http.ResponseWriter, r *http.Request, singl
 	if after == "" {
 		after = p.text(parameterLastEventID)
 	}
-	if h.watches.Add(1) > int64(h.MaxWatches) {
-		h.watches.Add(-1)
-		problem.Write(w, problem.Details{Status: http.StatusServiceUnavailable, RetryAfter: 5 * time.Second, Detail: "there are too many streams open"})
-		return http.StatusServiceUnavailable
+	counts := int64(1)
+	if r.Context().Value(enteredKey{}) != nil {
+		counts = 0
+	}
+	if !h.enter(counts) {
+		return tooManyStreams(w)
 	}
 	ctx, cancel := outlast(r)
 	inner, err := h.view.bridge.Watch(ctx, selection, after)
 	if err != nil {
 		cancel()
-		h.watches.Add(-1)
+		h.leave(counts)
 		return refuse(w, fmt.Errorf("%s: %w; connect without it to begin anew", HeaderLastEventID, err))
 	}
-	s := &stream[K, V]{handler: h, ctx: ctx, out: newResponseOutlet(w), watch: inner, cancel: cancel, marked: after != ""}
+	s := &stream[K, V]{handler: h, counts: counts, ctx: ctx, out: newResponseOutlet(w), watch: inner, cancel: cancel, marked: after != ""}
 	s.open(w, r)
 	return http.StatusOK
+}
+
+// enteredKey is the context key that says of a stream's request that there is room for it: with the merged stream that it is made for.
+type enteredKey struct{}
+
+// enter makes room for so many streams, if there is room.
+func (h *handler[K, V]) enter(streams int64) bool {
+	if streams > 0 && h.watches.Add(streams) > int64(h.MaxWatches) {
+		h.watches.Add(-streams)
+		return false
+	}
+	return true
+}
+
+// leave gives the room of streams back.
+func (h *handler[K, V]) leave(streams int64) { h.watches.Add(-streams) }
+
+// tooManyStreams refuses a stream. It returns the status answered.
+func tooManyStreams(w http.ResponseWriter) int {
+	problem.Write(w, problem.Details{Status: http.StatusServiceUnavailable, RetryAfter: 5 * time.Second, Detail: "there are too many streams open"})
+	return http.StatusServiceUnavailable
 }
 
 // open begins the answer and has the stream served: on a connection taken over where that can be, so that the handler
@@ -161,7 +185,7 @@ func (s *stream[K, V]) serveOn(out outlet) {
 func (s *stream[K, V]) close() {
 	s.cancel()
 	s.watch.Close()
-	s.watches.Add(-1)
+	s.leave(s.counts)
 }
 
 // serve writes until the client is gone or too slow, or the view stops.
