@@ -143,8 +143,8 @@ func (b *Batch) empty() bool { return len(b.operations) == 0 && len(b.checkpoint
 
 // validate returns an ErrInvalid for what no engine may store.
 func (b *Batch) validate() error {
-	if len(b.data) > maxBatchBytes || len(b.stores) > maxBatchStores {
-		return fmt.Errorf("%w: a batch of %d bytes in %d stores; at most %d and %d are allowed", ErrInvalid, len(b.data), len(b.stores), maxBatchBytes, maxBatchStores)
+	if uint64(len(b.data)) > maxBatchBytes || len(b.stores) > maxBatchStores {
+		return fmt.Errorf("%w: a batch of %d bytes in %d stores; at most %d and %d are allowed", ErrInvalid, len(b.data), len(b.stores), uint64(maxBatchBytes), maxBatchStores)
 	}
 	for _, name := range b.stores {
 		if err := validateName("store", name); err != nil {
