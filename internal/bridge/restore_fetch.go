@@ -41,7 +41,7 @@ func (r *reading) start(ctx context.Context, place commit.Place, at int64) <-cha
 	return answer
 }
 
-// retriable tells whether a broker's answer says that the leader is moving.
+// retriable tells whether brokers say that the leader is moving, or that there is none for now.
 func retriable(err error) bool {
 	for _, moving := range []error{
 		kerr.NotLeaderForPartition, kerr.LeaderNotAvailable, kerr.ReplicaNotAvailable, kerr.FencedLeaderEpoch, kerr.UnknownLeaderEpoch,
@@ -123,9 +123,13 @@ func leaderOf(ctx context.Context, client *kgo.Client, place commit.Place) (int3
 			return -1, err
 		}
 		for _, p := range t.Partitions {
-			if p.Partition == place.Partition {
-				return p.Leader, nil
+			if p.Partition != place.Partition {
+				continue
 			}
+			if p.Leader < 0 {
+				return -1, kerr.LeaderNotAvailable // its broker is away, or another one is about to lead
+			}
+			return p.Leader, nil
 		}
 	}
 	return -1, kerr.UnknownTopicOrPartition

@@ -15,7 +15,8 @@ import (
 )
 
 // levelDB is the Engine on LevelDB. One goroutine at a time writes, under writing; readers share mu with it, which is
-// held exclusively only for the moment in which a write's names and checkpoints become visible, and to close.
+// held exclusively only for the moment in which a write's names and checkpoints become visible, to close, and once while a store
+// that has become large is opened anew.
 type levelDB struct {
 	db    *leveldb.DB // changed under writing and mu
 	files storage.Storage
