@@ -245,6 +245,16 @@ func (a *recorded) final() bool {
 		a.status == http.StatusGatewayTimeout || a.status == http.StatusNotImplemented
 }
 
+// pause is how long a stream that was refused for now is not to be asked for again. A second is said where a partition is on its way
+// to somebody else: that is looked for more often.
+func (a *recorded) pause() time.Duration {
+	seconds, err := strconv.Atoi(a.header.Get("Retry-After"))
+	if err != nil || seconds <= 1 {
+		return mergedPause
+	}
+	return time.Duration(min(seconds, 60)) * time.Second
+}
+
 // relay answers the client with it.
 func (a *recorded) relay(w http.ResponseWriter) {
 	for _, name := range []string{"Content-Type", "Cache-Control", "Retry-After", "Preference-Applied", "Www-Authenticate"} {

@@ -18,7 +18,7 @@ const (
 	mergedMark = "m1."
 	// mergedComma is between them.
 	mergedComma = "~"
-	// mergedPause is between two attempts to open a partition's stream anew.
+	// mergedPause is between two attempts to open a partition's stream anew, unless an instance wants to be left alone for longer.
 	mergedPause = 250 * time.Millisecond
 	// mergedEarly is how many bytes may come of some partitions' streams while it is not known yet whether the others can be had.
 	mergedEarly = 1 << 20
@@ -276,7 +276,10 @@ func (m *merged[K, V]) take(piece mergedPiece) error {
 		return nil
 	case piece.refused != nil && piece.refused.final():
 		return errStreamRefused
-	case piece.refused != nil, piece.ended:
+	case piece.refused != nil:
+		m.open(piece.number, piece.refused.pause())
+		return nil
+	case piece.ended:
 		m.open(piece.number, mergedPause)
 		return nil
 	}

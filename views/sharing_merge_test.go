@@ -245,6 +245,41 @@ func TestSharingMergedStreamsTooMany(t *testing.T) {
 	}
 }
 
+// An instance that has too many streams is left alone for as long as it says.
+func TestSharingMergedStreamRetries(t *testing.T) {
+	s := newShared(t, kafkatest.Embedded(t), 2, 0)
+	s.fill(t, 10)
+	one, other := s.start(t, "one"), s.start(t, "other")
+	state := s.settled(t, one, other)
+	its := ""
+	for number, partition := range state.Partitions {
+		if partition.Owner == other.Name {
+			its = strconv.Itoa(number)
+		}
+	}
+	came := make(chan time.Time, 100)
+	other.mux.HandleFunc("GET /values", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("partition") == its {
+			came <- time.Now()
+		}
+		w.Header().Set("Retry-After", "2")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	follow(t, one.url+"/values", "")
+	var times []time.Time
+	for deadline := time.After(patience); len(times) < 2; {
+		select {
+		case at := <-came:
+			times = append(times, at)
+		case <-deadline:
+			t.Fatalf("it was asked %d times", len(times))
+		}
+	}
+	if pause := times[1].Sub(times[0]); pause < 2*time.Second {
+		t.Errorf("it is asked again after %v", pause)
+	}
+}
+
 // Clients follow all rows while they change and instances come and go: each is told every row's changes in their order, none
 // twice, and in the end has what there is.
 func TestSharingMergedStreamMoves(t *testing.T) {
