@@ -140,8 +140,9 @@ func (r *reading) readOn(ctx context.Context, place commit.Place, s *restore.Sto
 			if len(got.partition.RecordBatches) == 0 {
 				// What lies before the last stable offset was removed by compaction.
 				s.Passed(max(at, got.partition.LastStableOffset))
+				return nil
 			}
-			return nil
+			return applyFetched(s, batches, got.partition, at) // it says what is wrong with them
 		}
 		more := next < s.Target()
 		if more {

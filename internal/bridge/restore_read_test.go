@@ -14,16 +14,22 @@ import (
 
 	"github.com/tidemill/tidemill/internal/broker"
 	"github.com/tidemill/tidemill/internal/kafkatest"
+	"github.com/tidemill/tidemill/internal/recordbatch"
 )
 
-// TestRestoreWithoutLeader: a restore waits for a changelog's leader, as long as there is none, and does not end the session.
-func TestRestoreWithoutLeader(t *testing.T) {
+// restoring returns a processor that restores all of its state when it runs, what it will log, and its embedded broker.
+func restoring(t *testing.T) (c *counting, b *broker.Broker, said *bytes.Buffer) {
+	t.Helper()
 	b, err := broker.Start(t.Context(), broker.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
-	c := newCounting(t, kafkatest.At(b.Addr()), 1)
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	c = newCounting(t, kafkatest.At(b.Addr()), 1)
 	stop := c.run()
 	c.produce(20)
 	c.counted()
@@ -31,23 +37,53 @@ func TestRestoreWithoutLeader(t *testing.T) {
 	if err := os.RemoveAll(c.config.Dir); err != nil {
 		t.Fatal(err)
 	}
-	var said bytes.Buffer
-	c.config.Logger = slog.New(slog.NewTextHandler(&said, nil))
+	said = &bytes.Buffer{}
+	c.config.Logger = slog.New(slog.NewTextHandler(said, nil))
+	return c, b, said
+}
+
+// answerFetch has the next fetch of the changelog answered so.
+func (c *counting) answerFetch(b *broker.Broker, fill func(*kmsg.FetchResponseTopicPartition)) {
 	id := b.Cluster().TopicInfo(c.changelog()).TopicID
-	var left atomic.Int32 // questions for the leader that find none; 0 before the first fetch
 	b.Cluster().ControlKey(int16(kmsg.Fetch), func(request kmsg.Request) (kmsg.Response, error, bool) {
 		asked := request.(*kmsg.FetchRequest)
 		if len(asked.Topics) != 1 || asked.Topics[0].TopicID != id {
 			b.Cluster().KeepControl()
 			return nil, nil, false
 		}
-		left.Store(3)
 		response := asked.ResponseKind().(*kmsg.FetchResponse)
 		p, topic := kmsg.NewFetchResponseTopicPartition(), kmsg.NewFetchResponseTopic()
-		p.ErrorCode = kerr.NotLeaderForPartition.Code
+		fill(&p)
 		topic.Topic, topic.TopicID, topic.Partitions = c.changelog(), id, []kmsg.FetchResponseTopicPartition{p}
 		response.Topics = []kmsg.FetchResponseTopic{topic}
 		return response, nil, true
+	})
+}
+
+// TestRestoreOfWhatCannotBeRead: a restore says what it cannot read, instead of asking for it for ever.
+func TestRestoreOfWhatCannotBeRead(t *testing.T) {
+	c, b, said := restoring(t)
+	c.answerFetch(b, func(p *kmsg.FetchResponseTopicPartition) {
+		p.HighWatermark, p.LastStableOffset, p.RecordBatches = 10, 10, viewTestEmptyBatch(0, 10)
+		p.RecordBatches[16] = 1 // the message format
+	})
+	stop := c.run()
+	c.produce(20)
+	c.counted()
+	stop()
+	if !strings.Contains(said.String(), recordbatch.ErrFormat.Error()) {
+		t.Errorf("it says\n%s", said.String())
+	}
+}
+
+// TestRestoreWithoutLeader: a restore waits for a changelog's leader, as long as there is none, and does not end the session.
+func TestRestoreWithoutLeader(t *testing.T) {
+	c, b, said := restoring(t)
+	id := b.Cluster().TopicInfo(c.changelog()).TopicID
+	var left atomic.Int32 // questions for the leader that find none; 0 before the first fetch
+	c.answerFetch(b, func(p *kmsg.FetchResponseTopicPartition) {
+		left.Store(3)
+		p.ErrorCode = kerr.NotLeaderForPartition.Code
 	})
 	b.Cluster().ControlKey(int16(kmsg.Metadata), func(request kmsg.Request) (kmsg.Response, error, bool) {
 		b.Cluster().KeepControl()
@@ -69,7 +105,7 @@ func TestRestoreWithoutLeader(t *testing.T) {
 		}
 		return response, nil, true
 	})
-	stop = c.run()
+	stop := c.run()
 	c.produce(20)
 	c.counted()
 	stop()
