@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/codecs"
+	"github.com/tidemill/tidemill/internal/pausetest"
 	"github.com/tidemill/tidemill/internal/runtest"
 	"github.com/tidemill/tidemill/views"
 )
@@ -62,9 +63,7 @@ type instance struct {
 // pause stops a child as it is; proceed has it go on.
 func (i *instance) pause(t testing.TB) {
 	t.Helper()
-	if err := i.signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	pausetest.Pause(t, i.pid)
 }
 
 func (i *instance) proceed(t testing.TB) {

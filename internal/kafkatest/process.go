@@ -1,22 +1,22 @@
 package kafkatest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/tidemill/tidemill/internal/broker"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemill/tidemill/internal/broker"
+	"github.com/tidemill/tidemill/internal/pausetest"
 )
 
 // Options says what broker a test wants for itself.
@@ -87,36 +87,7 @@ func (p *Process) Kill9(t testing.TB) {
 
 // Pause stops the broker in its tracks (SIGSTOP) and waits until it stands
 // still; connections stay open.
-func (p *Process) Pause(t testing.TB) {
-	t.Helper()
-	p.signal(t, syscall.SIGSTOP)
-	for deadline := time.Now().Add(callTimeout); !p.stopped(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("kafkatest: the broker did not stop within %s", callTimeout)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
-// stopped reports whether every thread of the broker stands still.
-func (p *Process) stopped() bool {
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.PID()))
-	if err != nil || len(tasks) == 0 { // no Linux: ask for the process as a whole
-		state, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(p.PID())).Output()
-		return err == nil && bytes.HasPrefix(state, []byte("T"))
-	}
-	for _, task := range tasks {
-		stat, err := os.ReadFile(task)
-		if err != nil {
-			continue // the thread is gone
-		}
-		// The state is the first letter after the name, which is in parentheses.
-		if i := bytes.LastIndexByte(stat, ')'); i < 0 || i+2 >= len(stat) || stat[i+2] != 'T' {
-			return false
-		}
-	}
-	return true
-}
+func (p *Process) Pause(t testing.TB) { t.Helper(); pausetest.Pause(t, p.PID()) }
 
 // Continue ends a Pause (SIGCONT).
 func (p *Process) Continue(t testing.TB) { t.Helper(); p.signal(t, syscall.SIGCONT) }

@@ -4,6 +4,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tidemill/tidemill/internal/pausetest"
 )
 
 // awayLeave is how long leaving may take at most while the broker is away: five seconds, and what a busy machine adds.
@@ -20,7 +22,7 @@ func TestLeavingWhileTheBrokerIsAway(t *testing.T) {
 	for _, p := range all {
 		p.awaitReady()
 	}
-	broker.signal(syscall.SIGSTOP)
+	broker.pause()
 	leaveAway(t, all...)
 }
 
@@ -29,9 +31,7 @@ func TestUpLeavesWhileItsBrokerIsAway(t *testing.T) {
 	p := launch(t, "up", "up", "--data", dataDir(t), "--broker-addr", "127.0.0.1:0")
 	p.awaitReady()
 	child := childOf(t, p)
-	if err := syscall.Kill(child, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	pausetest.Pause(t, child)
 	t.Cleanup(func() { _ = syscall.Kill(child, syscall.SIGCONT) }) // if it is still there, it ends by itself
 	leaveAway(t, p)
 	if err := syscall.Kill(child, 0); err == nil {

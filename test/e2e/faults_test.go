@@ -96,7 +96,7 @@ func TestInstancePausedPastItsSession(t *testing.T) {
 		first, second := pair(t, brokers)
 		loaded(t, brokers, 9*time.Second, func() {
 			time.Sleep(time.Second)
-			second.signal(syscall.SIGSTOP)
+			second.pause()
 			eventually(t, "the first has all partitions", func() bool { return assigned(t, first) == 4 })
 			time.Sleep(500 * time.Millisecond)
 			second.signal(syscall.SIGCONT)
@@ -117,7 +117,7 @@ func TestOnlyInstancePausedPastItsSession(t *testing.T) {
 		only.awaitReady()
 		loaded(t, brokers, 6*time.Second, func() {
 			time.Sleep(500 * time.Millisecond)
-			only.signal(syscall.SIGSTOP)
+			only.pause()
 			time.Sleep(4500 * time.Millisecond)
 			only.signal(syscall.SIGCONT)
 		})

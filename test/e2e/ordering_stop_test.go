@@ -30,7 +30,7 @@ func TestStoppedInstanceAnswersWhoWaits(t *testing.T) {
 		}
 		must(t, http.MethodGet, stops.url+"/customers/first/orders", "", "Tidemill-Token", place("first"), "Prefer", "wait=20")
 
-		slow.signal(syscall.SIGSTOP)
+		slow.pause()
 		proceeds := time.AfterFunc(1900*time.Millisecond, func() { _ = slow.Signal(syscall.SIGCONT) })
 		defer proceeds.Stop()
 		began := time.Now()

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidemill/tidemill/internal/pausetest"
 	"github.com/tidemill/tidemill/internal/tidemilltest"
 )
 
@@ -157,6 +158,12 @@ func (p *process) signal(s syscall.Signal) {
 	if err := p.Signal(s); err != nil {
 		p.t.Fatalf("sending %s to %s: %v", s, p.name, err)
 	}
+}
+
+// pause stops it as it is, until SIGCONT.
+func (p *process) pause() {
+	p.t.Helper()
+	pausetest.Pause(p.t, p.PID())
 }
 
 // cleanUp ends the process and shows the end of its log if the test failed.
