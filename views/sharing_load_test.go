@@ -322,6 +322,9 @@ func (l *movesLoad) ask(q movesQuery, n int, floors map[string]float64) {
 		if response, body, err = instances[(n+attempt)%len(instances)].try(q.path, q.headers); err == nil {
 			break
 		}
+		if slices.Contains(q.headers, "redirect") {
+			q.headers = q.headers[2:] // it may lead to an instance that has gone a moment ago
+		}
 		failures = append(failures, err)
 		l.mu.Lock()
 		tally.repeated++
